@@ -1,0 +1,29 @@
+#ifndef LIB_LOOP_H
+#define LIB_LOOP_H
+/*
+ * loop - one libuv loop on a thread of its own: sockets, TLS records, framing, delivery, timers. Never blocks.
+ *
+ * Thread: loop_post and loop_timer_* from any; everything else on the loop's own thread (loop_inside).
+ */
+#include "lib/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct loop;
+
+CHECK_RC int loop_new(const char *thread_name, struct loop **ret, struct err *err); /* starts the thread */
+void loop_free(struct loop *l); /* runs what was posted, closes handles, joins; NULL allowed; not from inside */
+uv_loop_t *loop_uv(struct loop *l);
+bool loop_inside(const struct loop *l);
+/* Runs fn(arg) on the loop, in the order of posting. Wakes the loop once for many posts. */
+void loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
+
+/* One-shot timers; fn runs on the loop and the timer is gone after it. */
+struct loop_timer;
+struct loop_timer *loop_timer_start(struct loop *l, int64_t after_ms, void (*fn)(void *arg), void *arg);
+/* After it returns fn will not run unless it is running already (from another thread). NULL allowed. */
+void loop_timer_cancel(struct loop_timer *t);
+
+#endif
