@@ -1,0 +1,39 @@
+#ifndef LIB_K8S_PATCH_H
+#define LIB_K8S_PATCH_H
+/*
+ * patch - the four ways to change a part of an object. Trees in, a new tree out; inputs stay untouched.
+ * Source: RFC 6902, RFC 7386, Kubernetes strategic merge patch, structured-merge-diff (server-side apply). Thread: the trees'.
+ */
+#include "lib/ctx.h"
+#include "lib/json.h"
+#include "lib/k8s/schema.h"
+
+/* Errors: BAD_REQUEST (malformed), INVALID (a test failed, a path is absent) in upstream's words. At most 10,000 operations. */
+CHECK_RC int patch_json(struct ctx *ctx, const json_t *object, const json_t *operations, json_t **ret, struct err *err);
+json_t *patch_merge(const json_t *object, const json_t *patch);
+CHECK_RC int patch_strategic(struct ctx *ctx, const struct schema_type *type, const json_t *object, const json_t *patch,
+                             json_t **ret, struct err *err);
+
+/* --- managed fields: who set what. `object` trees carry metadata.managedFields as the API shows them --- */
+
+struct apply_manager {
+    const char *name;        /* fieldManager */
+    const char *subresource; /* "" for the main resource */
+    const char *api_version; /* "apps/v1" of the request */
+    int64_t now_s;
+};
+
+/* After a create, update or (non-apply) patch: recomputes object's managedFields from the change live -> object (live NULL: create).
+ * The tree's own managedFields decide the base: the request's when it carries them, live's when absent, reset when it is [{}] or []. */
+CHECK_RC int apply_update_managed(struct ctx *ctx, const struct schema_type *type, const json_t *live, json_t *object,
+                                  const struct apply_manager *manager, struct err *err);
+
+/* Server-side apply of `config` (whose kind and apiVersion are checked by the caller). live NULL: creates.
+ * *ret is the new object with managedFields. Errors: CONFLICT with causes FieldManagerConflict worded as upstream's; BAD_REQUEST. */
+CHECK_RC int apply_patch(struct ctx *ctx, const struct schema_type *type, const json_t *live, const json_t *config,
+                         const struct apply_manager *manager, bool force, json_t **ret, struct err *err);
+
+/* Removes managedFields entries' ownership of what a subresource or a status reset may not own (paths like "status"). */
+void apply_strip(json_t *object, const char *path);
+
+#endif
