@@ -11,6 +11,7 @@
  * Layer:  agent/; knows no Kubernetes object: the pod life cycle (agent/pods) translates.
  * Thread: any worker; calls block on the shim and the OCI runtime, never on a grace period or an exit: those come as events.
  */
+#include "lib/bytes.h"
 #include "lib/ctx.h"
 #include "lib/loop.h"
 #include "lib/pool.h"

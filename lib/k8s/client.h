@@ -85,7 +85,8 @@ CHECK_RC int client_delete(struct ctx *ctx, struct client *c, const struct objec
 /* Anything else: path and answer as they are. An answer >= 400 becomes an err. */
 CHECK_RC int client_raw(struct ctx *ctx, struct client *c, const struct client_call *call, struct bytes **ret, struct err *err);
 
-/* Starts a watch from resource_version (with bookmarks). */
+/* Starts a watch from resource_version (with bookmarks). Callbacks come from other threads, never from inside this call; they may come
+ * before it returns, so the caller guards the handle with a lock of its own that it holds around this call. */
 struct client_watch *client_watch(struct client *c, const struct object_ref *ref, const struct client_list_opts *opts,
                                   const struct client_watch_cb *cb, void *arg);
 void client_watch_close(struct client *c, struct client_watch *w);
