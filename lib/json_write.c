@@ -1,0 +1,251 @@
+#include "lib/json_int.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- numbers --- */
+
+static void write_int(int64_t v, struct buf *to)
+{
+    char text[24], *p = text + sizeof(text);
+    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+
+    do
+        *--p = (char)('0' + u % 10);
+    while (u /= 10);
+    if (v < 0)
+        *--p = '-';
+    buf_add(to, p, (size_t)(text + sizeof(text) - p));
+}
+
+/* The shortest digits that read back as v, as d.ddde±xx. v > 0.
+ * Up to 15 digits every decimal has its own double, so the 15 nearest, less the zeros behind, are the shortest;
+ * subnormal doubles have fewer digits and are tried one by one. */
+static void shortest(double v, char text[32])
+{
+    for (int digits = v < 2.3e-308 ? 1 : 15; digits <= 17; digits++) {
+        snprintf(text, 32, "%.*e", digits - 1, v);
+        if (strtod(text, NULL) == v)
+            return;
+    }
+}
+
+void json_write_real(double v, struct buf *to)
+{
+    char text[32], digits[20];
+    size_t n = 0;
+    int e = 0;
+
+    if (!isfinite(v)) {
+        buf_str(to, "null");
+        return;
+    }
+    if (fabs(v) < 1e15 && v == (double)(int64_t)v && (v != 0 || !signbit(v))) {
+        write_int((int64_t)v, to);
+        return;
+    }
+    if (signbit(v)) {
+        buf_char(to, '-');
+        v = -v;
+    }
+    if (v == 0) {
+        buf_char(to, '0');
+        return;
+    }
+    shortest(v, text);
+    for (const char *p = text; *p && n < sizeof(digits); p++) {
+        if (*p == 'e') {
+            e = (int)strtol(p + 1, NULL, 10);
+            break;
+        }
+        if (*p != '.')
+            digits[n++] = *p;
+    }
+    while (n > 1 && digits[n - 1] == '0')
+        n--;
+    if (v < 1e-6 || v >= 1e21) { /* Go: encoding/json floatEncoder */
+        buf_add(to, digits, 1);
+        if (n > 1) {
+            buf_char(to, '.');
+            buf_add(to, digits + 1, n - 1);
+        }
+        buf_printf(to, e < 0 ? "e-%d" : "e+%d", e < 0 ? -e : e);
+        return;
+    }
+    if (e < 0) {
+        buf_add(to, "0.000000", (size_t)(1 - e));
+        buf_add(to, digits, n);
+        return;
+    }
+    size_t whole = (size_t)e + 1;
+    buf_add(to, digits, n < whole ? n : whole);
+    for (size_t i = n; i < whole; i++)
+        buf_char(to, '0');
+    if (n > whole) {
+        buf_char(to, '.');
+        buf_add(to, digits + whole, n - whole);
+    }
+}
+
+/* --- strings --- */
+
+static void write_control(unsigned char c, struct buf *to)
+{
+    static const char from[] = "\b\f\n\r\t\"\\", into[] = "bfnrt\"\\", hex[] = "0123456789abcdef";
+    const char *which = c ? strchr(from, c) : NULL;
+
+    if (which) {
+        char two[2] = { '\\', into[which - from] };
+
+        buf_add(to, two, 2);
+    } else {
+        char six[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+
+        buf_add(to, six, 6);
+    }
+}
+
+/* Writes one character that is not plain; gives its length in s. */
+static size_t write_special(const char *s, size_t n, struct buf *to)
+{
+    const unsigned char *u = (const unsigned char *)s;
+
+    if (u[0] < 0x80) {
+        if (u[0] == 0x7f)
+            buf_char(to, 0x7f);
+        else
+            write_control(u[0], to);
+        return 1;
+    }
+    size_t len = json_utf8_len(u, n);
+    if (len == 0) {
+        buf_add(to, "\xef\xbf\xbd", 3);
+        return 1;
+    }
+    if (len == 3 && u[0] == 0xe2 && u[1] == 0x80 && (u[2] | 1) == 0xa9) /* U+2028, U+2029: always escaped by Go */
+        buf_str(to, u[2] == 0xa8 ? "\\u2028" : "\\u2029");
+    else
+        buf_add(to, s, len);
+    return len;
+}
+
+void json_write_string(struct slice s, struct buf *to)
+{
+    /* Usually one piece: room for all of it and both quotes at once. */
+    size_t run = json_plain_run(s.at, s.n);
+    char *p = buf_space(to, s.n + 2);
+
+    *p = '"';
+    if (run)
+        memcpy(p + 1, s.at, run);
+    if (run == s.n) {
+        p[run + 1] = '"';
+        buf_used(to, run + 2);
+        return;
+    }
+    buf_used(to, run + 1);
+    for (size_t i = run; i < s.n;) {
+        i += write_special(s.at + i, s.n - i, to);
+        run = json_plain_run(s.at + i, s.n - i);
+        buf_add(to, s.at + i, run);
+        i += run;
+    }
+    buf_char(to, '"');
+}
+
+/* --- trees --- */
+
+static void new_line(int indent, int level, struct buf *to)
+{
+    size_t n = (size_t)indent * (size_t)level;
+    char *p = buf_space(to, n + 1);
+
+    p[0] = '\n';
+    memset(p + 1, ' ', n);
+    buf_used(to, n + 1);
+}
+
+static void write_value(const json_t *v, int indent, int level, struct buf *to);
+
+static void write_object(const json_t *v, int indent, int level, struct buf *to)
+{
+    json_t *o = (json_t *)v; /* jansson's iterators know no const */
+    bool first = true;
+
+    buf_char(to, '{');
+    for (void *it = json_object_iter(o); it; it = json_object_iter_next(o, it)) {
+        if (!first)
+            buf_char(to, ',');
+        first = false;
+        if (indent)
+            new_line(indent, level + 1, to);
+        json_write_string((struct slice){ json_object_iter_key(it), json_object_iter_key_len(it) }, to);
+        buf_add(to, ": ", indent ? 2 : 1);
+        write_value(json_object_iter_value(it), indent, level + 1, to);
+    }
+    if (indent && !first)
+        new_line(indent, level, to);
+    buf_char(to, '}');
+}
+
+static void write_array(const json_t *v, int indent, int level, struct buf *to)
+{
+    size_t n = json_array_size(v);
+
+    buf_char(to, '[');
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            buf_char(to, ',');
+        if (indent)
+            new_line(indent, level + 1, to);
+        write_value(json_array_get(v, i), indent, level + 1, to);
+    }
+    if (indent && n)
+        new_line(indent, level, to);
+    buf_char(to, ']');
+}
+
+static void write_value(const json_t *v, int indent, int level, struct buf *to)
+{
+    if (!v) {
+        buf_str(to, "null");
+        return;
+    }
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        write_object(v, indent, level, to);
+        break;
+    case JSON_ARRAY:
+        write_array(v, indent, level, to);
+        break;
+    case JSON_STRING:
+        json_write_string((struct slice){ json_string_value(v), json_string_length(v) }, to);
+        break;
+    case JSON_INTEGER:
+        write_int(json_integer_value(v), to);
+        break;
+    case JSON_REAL:
+        json_write_real(json_real_value(v), to);
+        break;
+    case JSON_TRUE:
+        buf_add(to, "true", 4);
+        break;
+    case JSON_FALSE:
+        buf_add(to, "false", 5);
+        break;
+    case JSON_NULL:
+        buf_add(to, "null", 4);
+        break;
+    }
+}
+
+void json_write(const json_t *v, struct buf *to)
+{
+    write_value(v, 0, 0, to);
+}
+
+void json_write_pretty(const json_t *v, int indent, struct buf *to)
+{
+    write_value(v, indent, 0, to);
+}
