@@ -89,6 +89,13 @@ static void emit_scalar(yaml_emitter_t *e, struct slice s, yaml_scalar_style_t s
          yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)s.at, (int)s.n, 1, 1, style));
 }
 
+/* U+0085, U+2028 and U+2029 are line breaks to YAML 1.1; only as escapes are they sure to come back as they were. */
+static bool has_odd_break(struct slice s)
+{
+    return memmem(s.at, s.n, "\xc2\x85", 2) || memmem(s.at, s.n, "\xe2\x80\xa8", 3)
+           || memmem(s.at, s.n, "\xe2\x80\xa9", 3);
+}
+
 static void emit_string(yaml_emitter_t *e, struct slice s)
 {
     AUTO(buf) struct buf fixed = { 0 };
@@ -99,7 +106,9 @@ static void emit_string(yaml_emitter_t *e, struct slice s)
         json_utf8_fix(s, &fixed);
         s = (struct slice){ buf_at(&fixed), buf_len(&fixed) };
     }
-    if (memchr(s.at, '\n', s.n))
+    if (has_odd_break(s))
+        style = YAML_DOUBLE_QUOTED_SCALAR_STYLE;
+    else if (memchr(s.at, '\n', s.n))
         style = YAML_LITERAL_SCALAR_STYLE;
     else if (yaml_resolve(s).kind == YAML_IS_STRING && !yaml_is_base60(s))
         style = YAML_PLAIN_SCALAR_STYLE;

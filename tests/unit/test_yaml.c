@@ -23,7 +23,7 @@ TEST(yaml_scalars)
     check_yaml("[9223372036854775807, 18446744073709551615, 1:20, 10.0.0.0/8, 100m, 1.2.3]",
                "[9223372036854775807,18446744073709552000,\"1:20\",\"10.0.0.0/8\",\"100m\",\"1.2.3\"]");
     check_yaml("[2001-01-01, 2001-12-14T21:59:43Z]", "[\"2001-01-01\",\"2001-12-14T21:59:43Z\"]");
-    check_yaml("[!!str 1, !!float 1, !!int 1, !mine 1, ! 1]", "[\"1\",1,1,\"1\",1]");
+    check_yaml("[!!str 1, !!float 1, !!int 1, !mine 1, ! 1]", "[\"1\",1,1,\"1\",\"1\"]");
     check_yaml("{1: a, 1.5: b, yes: c, ~x: d, 2001-01-01: e, 1000000.5: f}",
                "{\"1\":\"a\",\"1.5\":\"b\",\"true\":\"c\",\"~x\":\"d\",\"2001-01-01\":\"e\",\"1.0000005e+06\":\"f\"}");
     check_yaml("a: |\n  x\n   y\n\nb: >-\n  x\n  y\n", "{\"a\":\"x\\n y\\n\",\"b\":\"x y\"}");
@@ -47,7 +47,7 @@ TEST(yaml_refuses)
         { "a: b: c", "yaml: mapping values are not allowed in this context" },
         { "x: 1\na: b: c\n", "yaml: line 2: mapping values are not allowed in this context" },
         { "a:\n\t- b", "yaml: line 2: found character that cannot start any token" },
-        { "a: [1,\n", "yaml: line 2: did not find expected node content" },
+        { "a: [1,\n", "yaml: line 1: did not find expected node content" },
         { "a: .inf", "json: unsupported value: +Inf" },
         { "a: -.inf", "json: unsupported value: -Inf" },
         { "a: *none", "yaml: unknown anchor 'none' referenced" },
@@ -133,13 +133,13 @@ static void note_duplicate(void *arg, const char *path)
 
 TEST(yaml_duplicates)
 {
-    static const char text[] = "spec:\n  c:\n  - image: a\n  - image: a\n    x: {y: 1, y: 2}\n    image: b\nspec: 1\n";
+    static const char text[] = "spec:\n  c:\n  - image: a\n  - image: a\n    x: {z: 1, z: 2}\n    image: b\nspec: 1\n";
     AUTO(buf) struct buf seen = { 0 };
     AUTO(json) json_t *v = NULL;
     struct err err = { 0 };
 
     CHECK_INT(yaml_read(text, strlen(text), note_duplicate, &seen, &v, &err), 0);
-    CHECK_STR(buf_at(&seen), "spec.c[1].x.y;spec.c[1].image;spec;");
+    CHECK_STR(buf_at(&seen), "spec.c[1].x.z;spec.c[1].image;spec;");
 }
 
 static int note_doc(void *arg, json_t *doc, int line, struct err *err)
