@@ -45,20 +45,20 @@ static int on_commit(void *arg, sqlite3 *db, const char *name, int frames)
 static int load_state(struct store *s, struct err *err)
 {
     int64_t revision = 1, compacted = 0;
-    sqlite3_stmt *st = conn_stmt(s->writer, SQL_COUNT_ALL, err);
-    int rc = st ? conn_step(s->writer, st, "count keys", err) : -(int)err->code;
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_COUNT_ALL, err);
+    int rc = st ? sql_step(s->writer, st, "count keys", err) : -(int)err->code;
 
     if (rc > 0) {
         atomic_init(&s->keys, sqlite3_column_int64(st, 0));
         sqlite3_reset(st);
-        rc = conn_revision(s->writer, &revision, err);
+        rc = sql_revision(s->writer, &revision, err);
     }
     if (rc == 0)
-        rc = conn_meta(s->writer, "compacted", &compacted, err);
+        rc = sql_meta(s->writer, "compacted", &compacted, err);
     if (rc == 0)
-        rc = conn_meta(s->writer, "compact_pos", &s->compact_pos, err);
+        rc = sql_meta(s->writer, "compact_pos", &s->compact_pos, err);
     if (rc == 0)
-        rc = expiry_next(s, err);
+        rc = sql_expiry_next(s, err);
     atomic_init(&s->revision, revision);
     atomic_init(&s->compacted, compacted);
     /* The file may end a compaction's walk early; the newest row is left to the next one. */
@@ -81,20 +81,20 @@ static void store_init(struct store *s, const char *path, const struct store_opt
     s->readers_max = cores < 1 ? 2 : cores > SQL_READERS_MAX / 2 ? SQL_READERS_MAX : (int)cores * 2;
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->pool_lock, NULL);
-    cond_init(&s->work);
-    cond_init(&s->told);
-    cond_init(&s->compact_done);
-    cond_init(&s->pool_free);
+    sql_cond_init(&s->work);
+    sql_cond_init(&s->told);
+    sql_cond_init(&s->compact_done);
+    sql_cond_init(&s->pool_free);
 }
 
 static void store_free(struct store *s)
 {
-    pool_clear(s);
-    conn_close(s->writer, true);
-    events_clear(s);
+    readers_clear(s);
+    sql_close(s->writer, true);
+    sql_events_clear(s);
     free(s->events);
     while (s->holds)
-        hold_drop(s, s->holds);
+        sql_hold_drop(s, s->holds);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
     pthread_mutex_destroy(&s->lock);
@@ -113,16 +113,16 @@ static int start(struct store *s, struct err *err)
     int rc = lock_file(s, err);
 
     if (rc == 0)
-        rc = conn_open(s, true, &s->writer, err);
+        rc = sql_open(s, true, &s->writer, err);
     if (rc < 0)
         return rc;
     sqlite3_wal_hook(s->writer->db, on_commit, s);
-    rc = schema_open(s->writer, err);
+    rc = sql_schema_open(s->writer, err);
     if (rc == 0)
         rc = load_state(s, err);
     if (rc < 0)
         return err_wrap(err, "datastore %s", s->path);
-    int sys = pthread_create(&s->thread, NULL, writer_main, s);
+    int sys = pthread_create(&s->thread, NULL, sql_writer_main, s);
     return sys ? err_sys(err, sys, "start the datastore's writer") : 0;
 }
 
@@ -152,9 +152,9 @@ void store_close(struct store *s)
     pthread_join(s->thread, NULL);
     pthread_mutex_lock(&s->pool_lock);
     while (s->in_use > 0)
-        cond_wait_ms(&s->pool_free, &s->pool_lock, SQL_WAIT_SLICE_MS);
+        sql_cond_wait_ms(&s->pool_free, &s->pool_lock, SQL_WAIT_SLICE_MS);
     pthread_mutex_unlock(&s->pool_lock);
-    checkpoint(s, true);
+    sql_checkpoint(s, true);
     store_free(s);
 }
 
@@ -199,6 +199,6 @@ void store_stats(struct store *s, struct store_stats *ret)
         .wal_bytes = file_bytes(s->path, "-wal"),
     };
     LOCK_SCOPE(&s->pool_lock);
-    for (struct conn *c = s->idle; c; c = c->next)
-        ret->memory_bytes += conn_memory(c);
+    for (struct sql_conn *c = s->idle; c; c = c->next)
+        ret->memory_bytes += sql_memory(c);
 }

@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-void events_clear(struct store *s)
+void sql_events_clear(struct store *s)
 {
     for (size_t i = 0; i < s->n_events; i++) {
         store_row_clear(&s->events[i].row);
@@ -33,12 +33,12 @@ static struct store_event *event_new(struct store *s)
 /* The id of the key's live row, 0 when there is none. */
 static int current_id(struct store *s, struct slice key, int64_t *ret, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(s->writer, SQL_CURRENT, err);
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_CURRENT, err);
 
     if (!st)
         return -err->code;
-    stmt_key(st, 1, key);
-    int rc = conn_step(s->writer, st, "look up a key", err);
+    sql_key(st, 1, key);
+    int rc = sql_step(s->writer, st, "look up a key", err);
     if (rc < 0)
         return rc;
     *ret = rc ? sqlite3_column_int64(st, 0) : 0;
@@ -48,12 +48,12 @@ static int current_id(struct store *s, struct slice key, int64_t *ret, struct er
 
 static int insert_row(struct store *s, const struct store_row *row, int64_t id, int64_t prev, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(s->writer, SQL_INSERT, err);
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_INSERT, err);
 
     if (!st)
         return -err->code;
     sqlite3_bind_int64(st, 1, id);
-    stmt_key(st, 2, (struct slice){ row->key->at, row->key->n });
+    sql_key(st, 2, (struct slice){ row->key->at, row->key->n });
     sqlite3_bind_int64(st, 3, row->create_revision);
     sqlite3_bind_int64(st, 4, row->version);
     sqlite3_bind_int(st, 5, row->deleted);
@@ -67,30 +67,30 @@ static int insert_row(struct store *s, const struct store_row *row, int64_t id, 
         sqlite3_bind_blob64(st, 9, row->value->at, row->value->n, SQLITE_STATIC);
     else
         sqlite3_bind_null(st, 9);
-    return conn_run(s->writer, st, "write a row", err);
+    return sql_run(s->writer, st, "write a row", err);
 }
 
 /* A statement with up to one key in front and integers behind it. */
 static int run_ints(struct store *s, enum sql which, const struct slice *key, int64_t a, int64_t b, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(s->writer, which, err);
+    sqlite3_stmt *st = sql_stmt(s->writer, which, err);
     int at = 1;
 
     if (!st)
         return -err->code;
     if (key)
-        stmt_key(st, at++, *key);
+        sql_key(st, at++, *key);
     if (at <= sqlite3_bind_parameter_count(st))
         sqlite3_bind_int64(st, at++, a);
     if (at <= sqlite3_bind_parameter_count(st))
         sqlite3_bind_int64(st, at, b);
-    return conn_run(s->writer, st, "write an index", err);
+    return sql_run(s->writer, st, "write an index", err);
 }
 
 /* Takes the row `prev` out of what is live; it stays readable at revisions before `stop`. Fills the event's prev_*. */
 static int retire(struct store *s, struct slice key, int64_t prev, int64_t stop, struct store_row *ret_old, struct err *err)
 {
-    int rc = conn_row(s->writer, prev, false, ret_old, NULL, err);
+    int rc = sql_row(s->writer, prev, false, ret_old, NULL, err);
 
     if (rc == 0)
         return err_set(err, ERR_IO, "datastore damaged: row %lld is in the index, not in the log", (long long)prev);
@@ -136,7 +136,7 @@ static int apply_put(struct store *s, const struct store_op *op, int64_t prev, i
     return run_ints(s, SQL_ADD_EXPIRY, NULL, op->expiry_ms, id, err);
 }
 
-int apply_delete(struct store *s, struct slice key, int64_t prev, int64_t revision, int sub, struct err *err)
+int sql_apply_delete(struct store *s, struct slice key, int64_t prev, int64_t revision, int sub, struct err *err)
 {
     struct store_event *e = event_new(s);
     int64_t id = sql_id(revision, sub);
@@ -168,7 +168,7 @@ static int compare_failed(struct store *s, struct txn *t, size_t i, int64_t id, 
     int n = text_len(op->key);
 
     if (id && t->want_live) {
-        int rc = conn_row(s->writer, id, false, &t->live, NULL, err);
+        int rc = sql_row(s->writer, id, false, &t->live, NULL, err);
         if (rc < 0)
             return rc;
     }
@@ -203,7 +203,7 @@ static int compare_all(struct store *s, struct txn *t, bool *ret_failed, int64_t
     return 0;
 }
 
-int apply_txn(struct store *s, struct txn *t, int64_t revision, bool *ret_changed, struct err *err)
+int sql_apply_txn(struct store *s, struct txn *t, int64_t revision, bool *ret_changed, struct err *err)
 {
     bool failed = false;
     int64_t prev = 0;
@@ -223,7 +223,7 @@ int apply_txn(struct store *s, struct txn *t, int64_t revision, bool *ret_change
         if (op->kind == STORE_PUT)
             rc = apply_put(s, op, prev, sql_id(revision, sub++), err);
         else
-            rc = apply_delete(s, op->key, prev, revision, sub++, err);
+            rc = sql_apply_delete(s, op->key, prev, revision, sub++, err);
     }
     *ret_changed = sub > 0;
     t->revision = sub ? revision : revision - 1;

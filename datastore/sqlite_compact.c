@@ -4,7 +4,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 
-struct store_hold *hold_take(struct store *s, int64_t revision)
+struct store_hold *sql_hold_take(struct store *s, int64_t revision)
 {
     LOCK_SCOPE(&s->lock);
     if (revision < atomic_load(&s->compacted))
@@ -15,7 +15,7 @@ struct store_hold *hold_take(struct store *s, int64_t revision)
     return hold;
 }
 
-void hold_drop(struct store *s, struct store_hold *hold)
+void sql_hold_drop(struct store *s, struct store_hold *hold)
 {
     LOCK_SCOPE(&s->lock);
     for (struct store_hold **at = &s->holds; *at; at = &(*at)->next) {
@@ -28,7 +28,7 @@ void hold_drop(struct store *s, struct store_hold *hold)
 }
 
 /* Readers see `compacted` before the first row goes, whatever their snapshot. */
-void compact_start(struct store *s)
+void sql_compact_start(struct store *s)
 {
     int64_t now_ms = clock_mono_ms(s->clock);
 
@@ -48,7 +48,7 @@ void compact_start(struct store *s)
     }
 }
 
-bool compact_pending(const struct store *s)
+bool sql_compact_pending(const struct store *s)
 {
     return s->compacting;
 }
@@ -61,7 +61,7 @@ struct walked {
 
 static int walk(struct store *s, int64_t end, struct walked *rows, int *n, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(s->writer, SQL_COMPACT_SCAN, err);
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_COMPACT_SCAN, err);
     int rc;
 
     if (!st)
@@ -69,9 +69,9 @@ static int walk(struct store *s, int64_t end, struct walked *rows, int *n, struc
     sqlite3_bind_int64(st, 1, s->compact_pos);
     sqlite3_bind_int64(st, 2, end);
     sqlite3_bind_int(st, 3, SQL_COMPACT_ROWS);
-    while ((rc = conn_step(s->writer, st, "read the log", err)) > 0)
+    while ((rc = sql_step(s->writer, st, "read the log", err)) > 0)
         rows[(*n)++] = (struct walked){ .id = sqlite3_column_int64(st, 0),
-                                        .key = stmt_bytes(st, 1),
+                                        .key = sql_bytes(st, 1),
                                         .prev = sqlite3_column_int64(st, 2),
                                         .deleted = sqlite3_column_int(st, 3) != 0 };
     return rc;
@@ -79,12 +79,12 @@ static int walk(struct store *s, int64_t end, struct walked *rows, int *n, struc
 
 static int drop_row(struct store *s, int64_t id, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(s->writer, SQL_DROP_ROW, err);
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_DROP_ROW, err);
 
     if (!st)
         return -err->code;
     sqlite3_bind_int64(st, 1, id);
-    return conn_run(s->writer, st, "forget a row", err);
+    return sql_run(s->writer, st, "forget a row", err);
 }
 
 /* What a row at or below the compaction replaced can be read by nobody any more; a deletion goes itself, too. */
@@ -93,12 +93,12 @@ static int forget(struct store *s, const struct walked *row, struct err *err)
     int rc = 0;
 
     if (row->prev) {
-        sqlite3_stmt *st = conn_stmt(s->writer, SQL_DROP_HISTORY, err);
+        sqlite3_stmt *st = sql_stmt(s->writer, SQL_DROP_HISTORY, err);
         if (!st)
             return -err->code;
-        stmt_key(st, 1, (struct slice){ row->key->at, row->key->n });
+        sql_key(st, 1, (struct slice){ row->key->at, row->key->n });
         sqlite3_bind_int64(st, 2, row->prev);
-        rc = conn_run(s->writer, st, "forget a row", err);
+        rc = sql_run(s->writer, st, "forget a row", err);
         if (rc == 0)
             rc = drop_row(s, row->prev, err);
     }
@@ -111,11 +111,11 @@ static int forget(struct store *s, const struct walked *row, struct err *err)
 static int walk_end(struct store *s, int64_t *ret, struct err *err)
 {
     int64_t end = sql_end_of(atomic_load(&s->compacted));
-    sqlite3_stmt *st = conn_stmt(s->writer, SQL_LAST, err);
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_LAST, err);
 
     if (!st)
         return -err->code;
-    int rc = conn_step(s->writer, st, "read the revision", err);
+    int rc = sql_step(s->writer, st, "read the revision", err);
     if (rc < 0)
         return rc;
     int64_t last = rc ? sqlite3_column_int64(st, 0) - 1 : 0;
@@ -127,7 +127,7 @@ static int walk_end(struct store *s, int64_t *ret, struct err *err)
 static int walk_and_forget(struct store *s, struct walked *rows, int *n, struct err *err)
 {
     int64_t end = 0, pos;
-    int rc = writer_begin(s, err);
+    int rc = sql_writer_begin(s, err);
 
     if (rc == 0)
         rc = walk_end(s, &end, err);
@@ -139,11 +139,11 @@ static int walk_and_forget(struct store *s, struct walked *rows, int *n, struct 
     if (pos < s->compact_pos)
         pos = s->compact_pos;
     if (rc == 0)
-        rc = conn_set_meta(s->writer, "compacted", atomic_load(&s->compacted), err);
+        rc = sql_set_meta(s->writer, "compacted", atomic_load(&s->compacted), err);
     if (rc == 0)
-        rc = conn_set_meta(s->writer, "compact_pos", pos, err);
+        rc = sql_set_meta(s->writer, "compact_pos", pos, err);
     if (rc == 0)
-        rc = writer_commit(s, 0, err);
+        rc = sql_writer_commit(s, 0, err);
     if (rc == 0)
         s->compact_pos = pos;
     return rc;
@@ -173,10 +173,10 @@ static int vacuum(struct store *s, bool *ret_more, struct err *err)
     *ret_more = rc == 0 && unused > SQL_VACUUM_KEEP_PAGES && unused > pages / 4;
     if (!*ret_more)
         return rc;
-    rc = writer_begin(s, err);
+    rc = sql_writer_begin(s, err);
     if (rc == 0)
-        rc = conn_do(s->writer, SQL_VACUUM, "give pages back", err);
-    return rc < 0 ? rc : writer_commit(s, 0, err);
+        rc = sql_do(s->writer, SQL_VACUUM, "give pages back", err);
+    return rc < 0 ? rc : sql_writer_commit(s, 0, err);
 }
 
 static int slice(struct store *s, bool *ret_more, struct err *err)
@@ -194,7 +194,7 @@ static int slice(struct store *s, bool *ret_more, struct err *err)
     return rc;
 }
 
-void compact_slice(struct store *s)
+void sql_compact_slice(struct store *s)
 {
     struct err err = { 0 };
     bool more = false;
@@ -203,8 +203,8 @@ void compact_slice(struct store *s)
         return;
     int rc = slice(s, &more, &err);
     if (rc < 0) {
-        writer_rollback(s);
-        own_work_failed(s, "datastore cannot compact", &err);
+        sql_writer_rollback(s);
+        sql_own_work_failed(s, "datastore cannot compact", &err);
     }
     if (rc == 0 && more)
         return;
@@ -240,23 +240,23 @@ int store_compact(struct ctx *ctx, struct store *s, int64_t revision, struct err
         }
         if ((rc = ctx_check(ctx, err)) < 0)
             return err_wrap(err, "compaction goes on");
-        cond_wait_ms(&s->compact_done, &s->lock, wait_slice_ms(ctx));
+        sql_cond_wait_ms(&s->compact_done, &s->lock, sql_wait_slice_ms(ctx));
     }
     return 0;
 }
 
 /* Passive: copies what no reader needs in the WAL; when that is all of it, the next commit begins the WAL anew. Readers are
  * short, so that is the rule; should the WAL grow nevertheless, they are held back for a moment. */
-void checkpoint(struct store *s, bool last)
+void sql_checkpoint(struct store *s, bool last)
 {
     bool gate = !last && s->wal_frames > SQL_WAL_FRAMES_MAX;
     int frames = 0, copied = 0;
 
     if (gate)
-        pool_gate_close(s);
+        readers_gate_close(s);
     int rc = sqlite3_wal_checkpoint_v2(s->writer->db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
     if (gate)
-        pool_gate_open(s);
+        readers_gate_open(s);
     atomic_fetch_add(&s->syncs, 2);
     if (rc == SQLITE_OK && frames == copied) {
         s->wal_frames = 0;

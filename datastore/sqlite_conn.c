@@ -44,7 +44,7 @@ static const char *const sql_text[SQL_N] = {
     [SQL_VACUUM] = "PRAGMA incremental_vacuum(64)",
 };
 
-int sql_fail(struct conn *c, struct err *err, const char *doing)
+int sql_fail(struct sql_conn *c, struct err *err, const char *doing)
 {
     int code = c->db ? sqlite3_extended_errcode(c->db) : SQLITE_NOMEM;
     int sys = c->db ? sqlite3_system_errno(c->db) : 0;
@@ -56,7 +56,7 @@ int sql_fail(struct conn *c, struct err *err, const char *doing)
     return rc;
 }
 
-sqlite3_stmt *conn_stmt(struct conn *c, enum sql which, struct err *err)
+sqlite3_stmt *sql_stmt(struct sql_conn *c, enum sql which, struct err *err)
 {
     if (c->stmt[which]) {
         sqlite3_reset(c->stmt[which]);
@@ -69,7 +69,7 @@ sqlite3_stmt *conn_stmt(struct conn *c, enum sql which, struct err *err)
     return c->stmt[which];
 }
 
-int conn_step(struct conn *c, sqlite3_stmt *st, const char *doing, struct err *err)
+int sql_step(struct sql_conn *c, sqlite3_stmt *st, const char *doing, struct err *err)
 {
     int rc = sqlite3_step(st);
 
@@ -80,60 +80,60 @@ int conn_step(struct conn *c, sqlite3_stmt *st, const char *doing, struct err *e
     return failed;
 }
 
-int conn_run(struct conn *c, sqlite3_stmt *st, const char *doing, struct err *err)
+int sql_run(struct sql_conn *c, sqlite3_stmt *st, const char *doing, struct err *err)
 {
     int rc;
 
-    while ((rc = conn_step(c, st, doing, err)) > 0)
+    while ((rc = sql_step(c, st, doing, err)) > 0)
         ;
     return rc;
 }
 
-int conn_do(struct conn *c, enum sql which, const char *doing, struct err *err)
+int sql_do(struct sql_conn *c, enum sql which, const char *doing, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(c, which, err);
+    sqlite3_stmt *st = sql_stmt(c, which, err);
 
-    return st ? conn_run(c, st, doing, err) : -(int)err->code;
+    return st ? sql_run(c, st, doing, err) : -(int)err->code;
 }
 
-void stmt_key(sqlite3_stmt *st, int at, struct slice key)
+void sql_key(sqlite3_stmt *st, int at, struct slice key)
 {
     sqlite3_bind_blob64(st, at, key.n ? key.at : "", key.n, SQLITE_STATIC);
 }
 
-struct slice stmt_slice(sqlite3_stmt *st, int column)
+struct slice sql_slice(sqlite3_stmt *st, int column)
 {
     const void *at = sqlite3_column_blob(st, column);
 
     return (struct slice){ at, (size_t)sqlite3_column_bytes(st, column) };
 }
 
-struct bytes *stmt_bytes(sqlite3_stmt *st, int column)
+struct bytes *sql_bytes(sqlite3_stmt *st, int column)
 {
     if (sqlite3_column_type(st, column) == SQLITE_NULL)
         return NULL;
-    struct slice s = stmt_slice(st, column);
+    struct slice s = sql_slice(st, column);
     return bytes_new(s.at, s.n);
 }
 
-int conn_row(struct conn *c, int64_t id, bool facts_only, struct store_row *ret, int64_t *ret_prev, struct err *err)
+int sql_row(struct sql_conn *c, int64_t id, bool facts_only, struct store_row *ret, int64_t *ret_prev, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(c, facts_only ? SQL_ROW_FACTS : SQL_ROW, err);
+    sqlite3_stmt *st = sql_stmt(c, facts_only ? SQL_ROW_FACTS : SQL_ROW, err);
 
     if (!st)
         return -err->code;
     sqlite3_bind_int64(st, 1, id);
-    int rc = conn_step(c, st, "read a row", err);
+    int rc = sql_step(c, st, "read a row", err);
     if (rc <= 0)
         return rc;
     *ret = (struct store_row){
-        .key = stmt_bytes(st, 0),
+        .key = sql_bytes(st, 0),
         .create_revision = sqlite3_column_int64(st, 1),
         .version = sqlite3_column_int64(st, 2),
         .deleted = sqlite3_column_int(st, 3) != 0,
         .expiry_ms = sqlite3_column_int64(st, 4),
-        .facts = stmt_bytes(st, 6),
-        .value = stmt_bytes(st, 7),
+        .facts = sql_bytes(st, 6),
+        .value = sql_bytes(st, 7),
         .mod_revision = sql_revision(id),
     };
     if (ret_prev)
@@ -142,13 +142,13 @@ int conn_row(struct conn *c, int64_t id, bool facts_only, struct store_row *ret,
     return 1;
 }
 
-int conn_revision(struct conn *c, int64_t *ret, struct err *err)
+int sql_revision(struct sql_conn *c, int64_t *ret, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(c, SQL_LAST, err);
+    sqlite3_stmt *st = sql_stmt(c, SQL_LAST, err);
 
     if (!st)
         return -err->code;
-    int rc = conn_step(c, st, "read the revision", err);
+    int rc = sql_step(c, st, "read the revision", err);
     if (rc < 0)
         return rc;
     *ret = rc ? sql_revision(sqlite3_column_int64(st, 0)) : 1;
@@ -156,14 +156,14 @@ int conn_revision(struct conn *c, int64_t *ret, struct err *err)
     return 0;
 }
 
-int conn_meta(struct conn *c, const char *name, int64_t *ret, struct err *err)
+int sql_meta(struct sql_conn *c, const char *name, int64_t *ret, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(c, SQL_META, err);
+    sqlite3_stmt *st = sql_stmt(c, SQL_META, err);
 
     if (!st)
         return -err->code;
     sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
-    int rc = conn_step(c, st, "read the store's state", err);
+    int rc = sql_step(c, st, "read the store's state", err);
     if (rc < 0)
         return rc;
     *ret = rc ? sqlite3_column_int64(st, 0) : 0;
@@ -171,32 +171,32 @@ int conn_meta(struct conn *c, const char *name, int64_t *ret, struct err *err)
     return 0;
 }
 
-int conn_set_meta(struct conn *c, const char *name, int64_t value, struct err *err)
+int sql_set_meta(struct sql_conn *c, const char *name, int64_t value, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(c, SQL_SET_META, err);
+    sqlite3_stmt *st = sql_stmt(c, SQL_SET_META, err);
 
     if (!st)
         return -err->code;
     sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
     sqlite3_bind_int64(st, 2, value);
-    return conn_run(c, st, "write the store's state", err);
+    return sql_run(c, st, "write the store's state", err);
 }
 
 /* A file system without shared memory maps leaves the old journal in place, without an error. */
-static int check_wal(struct conn *c, struct err *err)
+static int check_wal(struct sql_conn *c, struct err *err)
 {
     sqlite3_stmt *st = NULL;
     bool wal = false;
 
     if (sqlite3_prepare_v2(c->db, "PRAGMA journal_mode", -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
-        wal = slice_is(stmt_slice(st, 0), "wal");
+        wal = slice_is(sql_slice(st, 0), "wal");
     sqlite3_finalize(st);
     return wal ? 0 : err_set(err, ERR_IO, "the file system cannot hold a write-ahead log");
 }
 
 /* cache_size takes KB when negative. Temporary b-trees (none expected) stay in memory; secure_delete `fast` overwrites
  * what is deleted where that costs no more writes. */
-static int conn_pragmas(struct conn *c, bool writer, struct err *err)
+static int sql_pragmas(struct sql_conn *c, bool writer, struct err *err)
 {
     char sql[400];
 
@@ -211,10 +211,10 @@ static int conn_pragmas(struct conn *c, bool writer, struct err *err)
     return writer ? check_wal(c, err) : 0;
 }
 
-int conn_open(const struct store *s, bool writer, struct conn **ret, struct err *err)
+int sql_open(const struct store *s, bool writer, struct sql_conn **ret, struct err *err)
 {
     int flags = (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX;
-    struct conn *c = MEM_NEW(struct conn);
+    struct sql_conn *c = MEM_NEW(struct sql_conn);
     int rc = 0;
 
     if (sqlite3_open_v2(s->path, &c->db, flags, s->vfs) != SQLITE_OK)
@@ -223,17 +223,17 @@ int conn_open(const struct store *s, bool writer, struct conn **ret, struct err 
         sqlite3_extended_result_codes(c->db, 1);
         sqlite3_busy_timeout(c->db, SQL_BUSY_MS);
         sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-        rc = conn_pragmas(c, writer, err);
+        rc = sql_pragmas(c, writer, err);
     }
     if (rc < 0) {
-        conn_close(c, false);
+        sql_close(c, false);
         return err_wrap(err, "datastore %s", s->path);
     }
     *ret = c;
     return 0;
 }
 
-void conn_close(struct conn *c, bool checkpoint_on_close)
+void sql_close(struct sql_conn *c, bool checkpoint_on_close)
 {
     if (!c)
         return;
@@ -246,7 +246,7 @@ void conn_close(struct conn *c, bool checkpoint_on_close)
     free(c);
 }
 
-int64_t conn_memory(struct conn *c)
+int64_t sql_memory(struct sql_conn *c)
 {
     static const int what[] = { SQLITE_DBSTATUS_CACHE_USED, SQLITE_DBSTATUS_SCHEMA_USED, SQLITE_DBSTATUS_STMT_USED };
     int64_t sum = 0;

@@ -5,24 +5,24 @@
 
 #include <string.h>
 
-void own_work_failed(struct store *s, const char *what, const struct err *err)
+void sql_own_work_failed(struct store *s, const char *what, const struct err *err)
 {
     s->retry_at_ms = clock_mono_ms(&clock_system) + SQL_RETRY_MS;
     log_warn(what, "path=%s error=%s", log_q(s->path), log_q(err->msg));
 }
 
-bool own_work_waits(const struct store *s)
+bool sql_own_work_waits(const struct store *s)
 {
     return s->retry_at_ms && clock_mono_ms(&clock_system) < s->retry_at_ms;
 }
 
-int expiry_next(struct store *s, struct err *err)
+int sql_expiry_next(struct store *s, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(s->writer, SQL_FIRST_EXPIRY, err);
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_FIRST_EXPIRY, err);
 
     if (!st)
         return -err->code;
-    int rc = conn_step(s->writer, st, "look for what expires", err);
+    int rc = sql_step(s->writer, st, "look for what expires", err);
     if (rc < 0)
         return rc;
     s->next_expiry_ms = rc ? sqlite3_column_int64(st, 0) : INT64_MAX;
@@ -38,33 +38,33 @@ struct due {
 /* Read first, then written: the statement walks the table that deleting changes. */
 static int find_due(struct store *s, int64_t now_ms, struct due *due, size_t *n, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(s->writer, SQL_DUE, err);
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_DUE, err);
     int rc;
 
     if (!st)
         return -err->code;
     sqlite3_bind_int64(st, 1, now_ms);
     sqlite3_bind_int(st, 2, SQL_EXPIRE_ROWS);
-    while ((rc = conn_step(s->writer, st, "look for what expires", err)) > 0)
-        due[(*n)++] = (struct due){ sqlite3_column_int64(st, 0), stmt_bytes(st, 1) };
+    while ((rc = sql_step(s->writer, st, "look for what expires", err)) > 0)
+        due[(*n)++] = (struct due){ sqlite3_column_int64(st, 0), sql_bytes(st, 1) };
     return rc;
 }
 
 static int expire(struct store *s, int64_t now_ms, struct due *due, size_t *n, struct err *err)
 {
     int64_t revision = atomic_load(&s->revision);
-    int rc = writer_begin(s, err);
+    int rc = sql_writer_begin(s, err);
 
     if (rc == 0)
         rc = find_due(s, now_ms, due, n, err);
     for (size_t i = 0; rc == 0 && i < *n; i++)
-        rc = apply_delete(s, (struct slice){ due[i].key->at, due[i].key->n }, due[i].id, ++revision, 0, err);
+        rc = sql_apply_delete(s, (struct slice){ due[i].key->at, due[i].key->n }, due[i].id, ++revision, 0, err);
     if (rc == 0)
-        rc = writer_commit(s, revision, err);
-    return rc < 0 ? rc : expiry_next(s, err);
+        rc = sql_writer_commit(s, revision, err);
+    return rc < 0 ? rc : sql_expiry_next(s, err);
 }
 
-void expire_due(struct store *s)
+void sql_expire_due(struct store *s)
 {
     int64_t now_ms = clock_wall_us(s->clock) / 1000;
     struct due due[SQL_EXPIRE_ROWS];
@@ -74,8 +74,8 @@ void expire_due(struct store *s)
     if (s->next_expiry_ms > now_ms)
         return;
     if (expire(s, now_ms, due, &n, &err) < 0) {
-        writer_rollback(s);
-        own_work_failed(s, "datastore cannot expire keys", &err);
+        sql_writer_rollback(s);
+        sql_own_work_failed(s, "datastore cannot expire keys", &err);
     }
     for (size_t i = 0; i < n; i++)
         bytes_unref(due[i].key);

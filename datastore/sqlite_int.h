@@ -55,10 +55,10 @@ enum sql {
     SQL_N
 };
 
-struct conn {
+struct sql_conn {
     sqlite3 *db;
     sqlite3_stmt *stmt[SQL_N]; /* prepared when first used */
-    struct conn *next;
+    struct sql_conn *next;
 };
 
 /* A transaction that waits for the writer. Owners: the caller and the writer, one reference each. */
@@ -107,12 +107,12 @@ struct store {
 
     pthread_mutex_t pool_lock; /* guards the readers and the gate */
     pthread_cond_t pool_free;
-    struct conn *idle;
+    struct sql_conn *idle;
     int readers, readers_max, in_use;
     bool gate;
 
     /* the writer thread's own */
-    struct conn *writer;
+    struct sql_conn *writer;
     int wal_frames, checkpoint_at;
     bool fence_needed;
     int64_t next_expiry_ms; /* INT64_MAX: none */
@@ -138,25 +138,25 @@ static inline int64_t sql_end_of(int64_t revision)
 }
 
 /* sqlite_conn.c */
-CHECK_RC int sql_fail(struct conn *c, struct err *err, const char *doing);
-CHECK_RC int conn_open(const struct store *s, bool writer, struct conn **ret, struct err *err);
-void conn_close(struct conn *c, bool checkpoint_on_close); /* NULL allowed */
+CHECK_RC int sql_fail(struct sql_conn *c, struct err *err, const char *doing);
+CHECK_RC int sql_open(const struct store *s, bool writer, struct sql_conn **ret, struct err *err);
+void sql_close(struct sql_conn *c, bool checkpoint_on_close); /* NULL allowed */
 /* A reset statement, or NULL with err filled. */
-sqlite3_stmt *conn_stmt(struct conn *c, enum sql which, struct err *err);
+sqlite3_stmt *sql_stmt(struct sql_conn *c, enum sql which, struct err *err);
 /* Runs a statement that gives no row (or whose rows do not matter). */
-CHECK_RC int conn_run(struct conn *c, sqlite3_stmt *st, const char *doing, struct err *err);
-CHECK_RC int conn_do(struct conn *c, enum sql which, const char *doing, struct err *err);
+CHECK_RC int sql_run(struct sql_conn *c, sqlite3_stmt *st, const char *doing, struct err *err);
+CHECK_RC int sql_do(struct sql_conn *c, enum sql which, const char *doing, struct err *err);
 /* 1: a row stands in st, 0: no more (st is reset). */
-CHECK_RC int conn_step(struct conn *c, sqlite3_stmt *st, const char *doing, struct err *err);
-void stmt_key(sqlite3_stmt *st, int at, struct slice key);
-struct slice stmt_slice(sqlite3_stmt *st, int column);
-struct bytes *stmt_bytes(sqlite3_stmt *st, int column); /* NULL for NULL */
+CHECK_RC int sql_step(struct sql_conn *c, sqlite3_stmt *st, const char *doing, struct err *err);
+void sql_key(sqlite3_stmt *st, int at, struct slice key);
+struct slice sql_slice(sqlite3_stmt *st, int column);
+struct bytes *sql_bytes(sqlite3_stmt *st, int column); /* NULL for NULL */
 /* The log's row of an id: 1 found, 0 not. *ret_prev (may be NULL): the id before it. */
-CHECK_RC int conn_row(struct conn *c, int64_t id, bool facts_only, struct store_row *ret, int64_t *ret_prev, struct err *err);
+CHECK_RC int sql_row(struct sql_conn *c, int64_t id, bool facts_only, struct store_row *ret, int64_t *ret_prev, struct err *err);
 /* The revision of the connection's snapshot. */
-CHECK_RC int conn_revision(struct conn *c, int64_t *ret, struct err *err);
-CHECK_RC int conn_meta(struct conn *c, const char *name, int64_t *ret, struct err *err);
-CHECK_RC int conn_set_meta(struct conn *c, const char *name, int64_t value, struct err *err);
+CHECK_RC int sql_revision(struct sql_conn *c, int64_t *ret, struct err *err);
+CHECK_RC int sql_meta(struct sql_conn *c, const char *name, int64_t *ret, struct err *err);
+CHECK_RC int sql_set_meta(struct sql_conn *c, const char *name, int64_t value, struct err *err);
 
 /* sqlite_schema.c */
 struct sql_migration {
@@ -164,50 +164,50 @@ struct sql_migration {
     const char *sql;
 };
 /* Brings a file to format n_steps, all steps in one transaction. Errors: INVALID (newer, or not ours), IO. */
-CHECK_RC int schema_migrate(struct conn *c, const struct sql_migration *steps, int n_steps, struct err *err);
-CHECK_RC int schema_open(struct conn *c, struct err *err);
+CHECK_RC int sql_schema_migrate(struct sql_conn *c, const struct sql_migration *steps, int n_steps, struct err *err);
+CHECK_RC int sql_schema_open(struct sql_conn *c, struct err *err);
 
-/* sqlite_pool.c */
-CHECK_RC int pool_take(struct ctx *ctx, struct store *s, struct conn **ret, struct err *err);
-void pool_give(struct store *s, struct conn *c);
-void pool_gate_close(struct store *s); /* waits until no reader reads, at most SQL_GATE_MS */
-void pool_gate_open(struct store *s);
-void pool_clear(struct store *s);
-int64_t conn_memory(struct conn *c);
+/* sqlite_readers.c */
+CHECK_RC int readers_take(struct ctx *ctx, struct store *s, struct sql_conn **ret, struct err *err);
+void readers_give(struct store *s, struct sql_conn *c);
+void readers_gate_close(struct store *s); /* waits until no reader reads, at most SQL_GATE_MS */
+void readers_gate_open(struct store *s);
+void readers_clear(struct store *s);
+int64_t sql_memory(struct sql_conn *c);
 
 /* sqlite_apply.c: in the writer's transaction */
 /* Fills t's outcome; rc < 0 only when the engine failed. *ret_changed: it takes the revision. */
-CHECK_RC int apply_txn(struct store *s, struct txn *t, int64_t revision, bool *ret_changed, struct err *err);
-CHECK_RC int apply_delete(struct store *s, struct slice key, int64_t id, int64_t revision, int sub, struct err *err);
-void events_clear(struct store *s);
+CHECK_RC int sql_apply_txn(struct store *s, struct txn *t, int64_t revision, bool *ret_changed, struct err *err);
+CHECK_RC int sql_apply_delete(struct store *s, struct slice key, int64_t id, int64_t revision, int sub, struct err *err);
+void sql_events_clear(struct store *s);
 
 /* sqlite_writer.c */
-void *writer_main(void *arg);
+void *sql_writer_main(void *arg);
 /* Commits what stands in s->events (revision: the last one), tells the subscriber. On failure nothing of it remains. */
-CHECK_RC int writer_begin(struct store *s, struct err *err);
-CHECK_RC int writer_commit(struct store *s, int64_t revision, struct err *err);
-void writer_rollback(struct store *s);
+CHECK_RC int sql_writer_begin(struct store *s, struct err *err);
+CHECK_RC int sql_writer_commit(struct store *s, int64_t revision, struct err *err);
+void sql_writer_rollback(struct store *s);
 
 /* sqlite_txn.c */
-void txn_unref(struct txn *t);
-void txn_finish(struct txn *t); /* wakes the caller and drops the writer's reference */
+void sql_txn_unref(struct txn *t);
+void sql_txn_finish(struct txn *t); /* wakes the caller and drops the writer's reference */
 enum txn_state { TXN_QUEUED, TXN_TAKEN, TXN_ABANDONED };
 
 /* sqlite_compact.c, sqlite_expire.c: on the writer thread */
-bool compact_pending(const struct store *s);
-void own_work_failed(struct store *s, const char *what, const struct err *err);
-bool own_work_waits(const struct store *s); /* after a failure, for a second */
-void compact_slice(struct store *s);
-void compact_start(struct store *s); /* takes the target asked for, bounded by the holds */
-void checkpoint(struct store *s, bool last);
-void expire_due(struct store *s);
-CHECK_RC int expiry_next(struct store *s, struct err *err);
-struct store_hold *hold_take(struct store *s, int64_t revision);
-void hold_drop(struct store *s, struct store_hold *hold);
+bool sql_compact_pending(const struct store *s);
+void sql_own_work_failed(struct store *s, const char *what, const struct err *err);
+bool sql_own_work_waits(const struct store *s); /* after a failure, for a second */
+void sql_compact_slice(struct store *s);
+void sql_compact_start(struct store *s); /* takes the target asked for, bounded by the holds */
+void sql_checkpoint(struct store *s, bool last);
+void sql_expire_due(struct store *s);
+CHECK_RC int sql_expiry_next(struct store *s, struct err *err);
+struct store_hold *sql_hold_take(struct store *s, int64_t revision);
+void sql_hold_drop(struct store *s, struct store_hold *hold);
 
 /* sqlite_wait.c */
-void cond_init(pthread_cond_t *cond);
-void cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms);
-int64_t wait_slice_ms(const struct ctx *ctx);
+void sql_cond_init(pthread_cond_t *cond);
+void sql_cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms);
+int64_t sql_wait_slice_ms(const struct ctx *ctx);
 
 #endif

@@ -5,7 +5,7 @@
 
 struct log_read {
     struct store *s;
-    struct conn *c;
+    struct sql_conn *c;
     struct slice from, to;
     size_t max_rows;
     store_event_fn *fn;
@@ -46,10 +46,10 @@ static int read_event(struct log_read *r, int64_t id, struct store_event *e, str
 {
     struct store_row old = { 0 };
     int64_t prev = 0;
-    int rc = conn_row(r->c, id, false, &e->row, &prev, err);
+    int rc = sql_row(r->c, id, false, &e->row, &prev, err);
 
     if (rc > 0 && prev)
-        rc = conn_row(r->c, prev, false, &old, NULL, err);
+        rc = sql_row(r->c, prev, false, &old, NULL, err);
     if (rc == 0)
         return err_set(err, ERR_IO, "datastore damaged: the log lacks a row before %lld", (long long)id);
     if (rc < 0)
@@ -83,19 +83,19 @@ static bool full(const struct log_read *r)
 /* Whole transactions: a limit is looked at only where the revision changes. */
 static int read_rows(struct log_read *r, int64_t after, int64_t now, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(r->c, SQL_LOG_SCAN_ROWS, err);
+    sqlite3_stmt *st = sql_stmt(r->c, SQL_LOG_SCAN_ROWS, err);
     int rc;
 
     if (!st)
         return -err->code;
     sqlite3_bind_int64(st, 1, sql_end_of(after));
-    while ((rc = conn_step(r->c, st, "read the log", err)) > 0) {
+    while ((rc = sql_step(r->c, st, "read the log", err)) > 0) {
         int64_t id = sqlite3_column_int64(st, 0);
         if (sql_revision(id) != r->last && full(r))
             break;
         r->last = sql_revision(id);
         r->scanned++;
-        if (in_range(r, stmt_slice(st, 1)) && (rc = pass_event(r, id, err)) < 0)
+        if (in_range(r, sql_slice(st, 1)) && (rc = pass_event(r, id, err)) < 0)
             break;
     }
     sqlite3_reset(st);
@@ -107,10 +107,10 @@ static int read_rows(struct log_read *r, int64_t after, int64_t now, struct err 
 static int read_log(struct log_read *r, int64_t after, struct err *err)
 {
     int64_t now = 0, compacted;
-    int rc = conn_do(r->c, SQL_BEGIN, "begin a read", err);
+    int rc = sql_do(r->c, SQL_BEGIN, "begin a read", err);
 
     if (rc == 0)
-        rc = conn_revision(r->c, &now, err);
+        rc = sql_revision(r->c, &now, err);
     if (rc < 0)
         return rc;
     compacted = atomic_load(&r->s->compacted); /* after the snapshot: what is missing in it shows here */
@@ -124,12 +124,12 @@ int store_log(struct ctx *ctx, struct store *s, struct slice from, struct slice 
               void *arg, int64_t *ret_last, struct err *err)
 {
     struct log_read r = { .s = s, .from = from, .to = to, .max_rows = max_rows ? max_rows : SQL_CALL_ROWS, .fn = fn, .arg = arg };
-    int rc = pool_take(ctx, s, &r.c, err);
+    int rc = readers_take(ctx, s, &r.c, err);
 
     if (rc < 0)
         return rc;
     rc = read_log(&r, after, err);
-    pool_give(s, r.c);
+    readers_give(s, r.c);
     if (rc == 0)
         *ret_last = r.last;
     return rc;

@@ -24,14 +24,14 @@ static int absent(struct slice key, struct err *err)
     return err_set(err, ERR_NOT_FOUND, "key %.*s not found", key.n > 200 ? 200 : (int)key.n, key.at);
 }
 
-static int get_now(struct conn *c, struct slice key, struct store_row *ret, int64_t *ret_revision, struct err *err)
+static int get_now(struct sql_conn *c, struct slice key, struct store_row *ret, int64_t *ret_revision, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(c, SQL_GET, err);
+    sqlite3_stmt *st = sql_stmt(c, SQL_GET, err);
 
     if (!st)
         return -err->code;
-    stmt_key(st, 1, key);
-    int rc = conn_step(c, st, "get a key", err);
+    sql_key(st, 1, key);
+    int rc = sql_step(c, st, "get a key", err);
     if (rc <= 0)
         return rc < 0 ? rc : err_set(err, ERR_IO, "get a key: no answer");
     int64_t last = sqlite3_column_int64(st, 0), id = sqlite3_column_int64(st, 1);
@@ -44,47 +44,47 @@ static int get_now(struct conn *c, struct slice key, struct store_row *ret, int6
             .create_revision = sqlite3_column_int64(st, 2),
             .version = sqlite3_column_int64(st, 3),
             .expiry_ms = sqlite3_column_int64(st, 4),
-            .facts = stmt_bytes(st, 5),
-            .value = stmt_bytes(st, 6),
+            .facts = sql_bytes(st, 5),
+            .value = sql_bytes(st, 6),
         };
     sqlite3_reset(st);
     return id ? 0 : absent(key, err);
 }
 
 /* The row of a key that was live at a revision: the current one if it is old enough, else one of its history. */
-static int id_at(struct conn *c, struct slice key, int64_t end, int64_t *ret, struct err *err)
+static int id_at(struct sql_conn *c, struct slice key, int64_t end, int64_t *ret, struct err *err)
 {
-    sqlite3_stmt *st = conn_stmt(c, SQL_CURRENT, err);
+    sqlite3_stmt *st = sql_stmt(c, SQL_CURRENT, err);
 
     if (!st)
         return -err->code;
-    stmt_key(st, 1, key);
-    int rc = conn_step(c, st, "look up a key", err);
+    sql_key(st, 1, key);
+    int rc = sql_step(c, st, "look up a key", err);
     int64_t id = rc > 0 ? sqlite3_column_int64(st, 0) : 0;
     sqlite3_reset(st);
     if (rc < 0 || (id && id <= end)) {
         *ret = id;
         return rc < 0 ? rc : 0;
     }
-    st = conn_stmt(c, SQL_AT, err);
+    st = sql_stmt(c, SQL_AT, err);
     if (!st)
         return -err->code;
-    stmt_key(st, 1, key);
+    sql_key(st, 1, key);
     sqlite3_bind_int64(st, 2, end);
-    rc = conn_step(c, st, "look up a key", err);
+    rc = sql_step(c, st, "look up a key", err);
     *ret = rc > 0 && sqlite3_column_int64(st, 1) > end ? sqlite3_column_int64(st, 0) : 0;
     sqlite3_reset(st);
     return rc < 0 ? rc : 0;
 }
 
-static int get_at(struct store *s, struct conn *c, struct slice key, int64_t at, struct store_row *ret, int64_t *ret_revision,
+static int get_at(struct store *s, struct sql_conn *c, struct slice key, int64_t at, struct store_row *ret, int64_t *ret_revision,
                   struct err *err)
 {
     int64_t now = 0, id = 0;
-    int rc = conn_do(c, SQL_BEGIN, "begin a read", err);
+    int rc = sql_do(c, SQL_BEGIN, "begin a read", err);
 
     if (rc == 0)
-        rc = conn_revision(c, &now, err);
+        rc = sql_revision(c, &now, err);
     if (rc == 0)
         rc = check_future(at, now, err);
     if (rc == 0)
@@ -97,7 +97,7 @@ static int get_at(struct store *s, struct conn *c, struct slice key, int64_t at,
         *ret_revision = now;
     if (!id)
         return absent(key, err);
-    rc = conn_row(c, id, false, ret, NULL, err);
+    rc = sql_row(c, id, false, ret, NULL, err);
     if (rc == 0)
         return err_set(err, ERR_IO, "datastore damaged: row %lld is in the index, not in the log", (long long)id);
     return rc < 0 ? rc : 0;
@@ -106,8 +106,8 @@ static int get_at(struct store *s, struct conn *c, struct slice key, int64_t at,
 int store_get(struct ctx *ctx, struct store *s, struct slice key, int64_t at_revision, struct store_row *ret, int64_t *ret_revision,
               struct err *err)
 {
-    struct conn *c = NULL;
-    int rc = pool_take(ctx, s, &c, err);
+    struct sql_conn *c = NULL;
+    int rc = readers_take(ctx, s, &c, err);
 
     if (rc < 0)
         return rc;
@@ -115,7 +115,7 @@ int store_get(struct ctx *ctx, struct store *s, struct slice key, int64_t at_rev
         rc = get_now(c, key, ret, ret_revision, err);
     else
         rc = get_at(s, c, key, at_revision, ret, ret_revision, err);
-    pool_give(s, c);
+    readers_give(s, c);
     return rc;
 }
 
@@ -134,7 +134,7 @@ static int compare(struct slice a, struct slice b)
 
 /* What every read of a range shares: a snapshot, and a statement that gives the live keys at a revision in order. */
 struct scan {
-    struct conn *c;
+    struct sql_conn *c;
     sqlite3_stmt *st;
     struct slice from, to;
     int64_t now, at;
@@ -142,10 +142,10 @@ struct scan {
 
 static int scan_open(struct store *s, struct scan *scan, struct slice start, int64_t at_revision, struct err *err)
 {
-    int rc = conn_do(scan->c, SQL_BEGIN, "begin a read", err);
+    int rc = sql_do(scan->c, SQL_BEGIN, "begin a read", err);
 
     if (rc == 0)
-        rc = conn_revision(scan->c, &scan->now, err);
+        rc = sql_revision(scan->c, &scan->now, err);
     scan->at = at_revision ? at_revision : scan->now;
     if (rc == 0)
         rc = check_future(scan->at, scan->now, err);
@@ -153,10 +153,10 @@ static int scan_open(struct store *s, struct scan *scan, struct slice start, int
         rc = check_revision(s, scan->at, err);
     if (rc < 0)
         return rc;
-    scan->st = conn_stmt(scan->c, scan->at == scan->now ? SQL_KEYS_NOW : SQL_KEYS_AT, err);
+    scan->st = sql_stmt(scan->c, scan->at == scan->now ? SQL_KEYS_NOW : SQL_KEYS_AT, err);
     if (!scan->st)
         return -err->code;
-    stmt_key(scan->st, 1, start);
+    sql_key(scan->st, 1, start);
     if (scan->at != scan->now)
         sqlite3_bind_int64(scan->st, 2, sql_end_of(scan->at));
     return 0;
@@ -165,11 +165,11 @@ static int scan_open(struct store *s, struct scan *scan, struct slice start, int
 /* 1: *ret_key (valid until the next step) and *ret_id, 0: the end. */
 static int scan_next(struct scan *scan, struct slice *ret_key, int64_t *ret_id, struct err *err)
 {
-    int rc = conn_step(scan->c, scan->st, "read a range", err);
+    int rc = sql_step(scan->c, scan->st, "read a range", err);
 
     if (rc <= 0)
         return rc;
-    *ret_key = stmt_slice(scan->st, 0);
+    *ret_key = sql_slice(scan->st, 0);
     *ret_id = sqlite3_column_int64(scan->st, 1);
     if (scan->to.n == 0)
         return slice_eq(*ret_key, scan->from);
@@ -180,7 +180,7 @@ static void scan_close(struct store *s, struct scan *scan)
 {
     if (scan->st)
         sqlite3_reset(scan->st);
-    pool_give(s, scan->c);
+    readers_give(s, scan->c);
 }
 
 static size_t row_bytes(const struct store_row *row)
@@ -193,7 +193,7 @@ static int lend(struct scan *scan, int64_t id, const struct store_range *range, 
                 bool *stop, struct err *err)
 {
     struct store_row row = { 0 };
-    int rc = conn_row(scan->c, id, range->facts_only, &row, NULL, err);
+    int rc = sql_row(scan->c, id, range->facts_only, &row, NULL, err);
 
     if (rc == 0)
         return err_set(err, ERR_IO, "datastore damaged: row %lld is in the index, not in the log", (long long)id);
@@ -238,7 +238,7 @@ int store_range(struct ctx *ctx, struct store *s, struct store_range *range, sto
     int rc = ctx_check(ctx, err);
 
     if (rc == 0)
-        rc = pool_take(ctx, s, &scan.c, err);
+        rc = readers_take(ctx, s, &scan.c, err);
     if (rc < 0)
         return rc;
     rc = scan_open(s, &scan, start, range->at_revision, err);
@@ -252,7 +252,7 @@ int store_range(struct ctx *ctx, struct store *s, struct store_range *range, sto
     range->more = next != NULL;
     if (first) {
         range->revision = scan.now;
-        if (!range->at_revision && range->more && (range->hold = hold_take(s, scan.at)))
+        if (!range->at_revision && range->more && (range->hold = sql_hold_take(s, scan.at)))
             range->held_in = s;
         range->at_revision = scan.at;
     }
@@ -262,7 +262,7 @@ int store_range(struct ctx *ctx, struct store *s, struct store_range *range, sto
 void store_range_end(struct store_range *range)
 {
     if (range->hold)
-        hold_drop(range->held_in, range->hold);
+        sql_hold_drop(range->held_in, range->hold);
     bytes_unref(range->next);
     range->hold = NULL;
     range->held_in = NULL;
@@ -276,7 +276,7 @@ int store_count(struct ctx *ctx, struct store *s, struct slice from, struct slic
     struct scan scan = { .from = from, .to = to };
     struct slice key;
     int64_t n = 0, id;
-    int rc = pool_take(ctx, s, &scan.c, err);
+    int rc = readers_take(ctx, s, &scan.c, err);
 
     if (rc < 0)
         return rc;

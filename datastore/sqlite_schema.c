@@ -17,7 +17,7 @@ static const struct sql_migration migrations[] = {
 };
 _Static_assert(ARRAY_LEN(migrations) == SQL_FORMAT, "one migration a format");
 
-static int pragma_int(struct conn *c, const char *sql, int64_t *ret, struct err *err)
+static int pragma_int(struct sql_conn *c, const char *sql, int64_t *ret, struct err *err)
 {
     sqlite3_stmt *st = NULL;
 
@@ -32,12 +32,12 @@ static int pragma_int(struct conn *c, const char *sql, int64_t *ret, struct err 
     return rc < 0 ? rc : 0;
 }
 
-static int exec(struct conn *c, const char *sql, struct err *err)
+static int exec(struct sql_conn *c, const char *sql, struct err *err)
 {
     return sqlite3_exec(c->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : sql_fail(c, err, "migrate");
 }
 
-static int migrate_steps(struct conn *c, const struct sql_migration *steps, int from, int to, struct err *err)
+static int migrate_steps(struct sql_conn *c, const struct sql_migration *steps, int from, int to, struct err *err)
 {
     char sql[100];
     int rc = 0;
@@ -50,7 +50,7 @@ static int migrate_steps(struct conn *c, const struct sql_migration *steps, int 
     return exec(c, sql, err);
 }
 
-int schema_migrate(struct conn *c, const struct sql_migration *steps, int n_steps, struct err *err)
+int sql_schema_migrate(struct sql_conn *c, const struct sql_migration *steps, int n_steps, struct err *err)
 {
     int64_t format = 0, application = 0, objects = 0;
     int rc = pragma_int(c, "PRAGMA user_version", &format, err);
@@ -77,7 +77,7 @@ int schema_migrate(struct conn *c, const struct sql_migration *steps, int n_step
     return rc < 0 ? err_wrap(err, "migrate from format %lld to %d", (long long)format, n_steps) : 0;
 }
 
-int schema_open(struct conn *c, struct err *err)
+int sql_schema_open(struct sql_conn *c, struct err *err)
 {
-    return schema_migrate(c, migrations, SQL_FORMAT, err);
+    return sql_schema_migrate(c, migrations, SQL_FORMAT, err);
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-void txn_unref(struct txn *t)
+void sql_txn_unref(struct txn *t)
 {
     if (atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
         return;
@@ -19,13 +19,13 @@ void txn_unref(struct txn *t)
     free(t);
 }
 
-void txn_finish(struct txn *t)
+void sql_txn_finish(struct txn *t)
 {
     pthread_mutex_lock(&t->lock);
     t->done = true;
     pthread_cond_signal(&t->cond);
     pthread_mutex_unlock(&t->lock);
-    txn_unref(t);
+    sql_txn_unref(t);
 }
 
 static int check_op(const struct store_op *op, struct err *err)
@@ -81,7 +81,7 @@ static int txn_new(const struct store_op *ops, size_t n, struct txn **ret, struc
     atomic_init(&t->refs, 1);
     atomic_init(&t->state, TXN_QUEUED);
     pthread_mutex_init(&t->lock, NULL);
-    cond_init(&t->cond);
+    sql_cond_init(&t->cond);
     t->ops = (struct store_op *)(t + 1);
     t->n = n;
     t->n_bytes = bytes;
@@ -125,7 +125,7 @@ static int txn_wait(struct ctx *ctx, struct txn *t, struct err *err)
             bool never = atomic_compare_exchange_strong(&t->state, &queued, TXN_ABANDONED);
             return err_wrap(err, never ? "write not begun" : "write under way, its outcome is unknown");
         }
-        cond_wait_ms(&t->cond, &t->lock, wait_slice_ms(ctx));
+        sql_cond_wait_ms(&t->cond, &t->lock, sql_wait_slice_ms(ctx));
     }
     return 0;
 }
@@ -156,6 +156,6 @@ int store_txn(struct ctx *ctx, struct store *s, const struct store_op *ops, size
         }
         rc = t->rc;
     }
-    txn_unref(t);
+    sql_txn_unref(t);
     return rc;
 }

@@ -3,7 +3,7 @@
 
 #include <time.h>
 
-void cond_init(pthread_cond_t *cond)
+void sql_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attr;
 
@@ -13,7 +13,7 @@ void cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attr);
 }
 
-void cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms)
+void sql_cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms)
 {
     struct timespec at;
 
@@ -28,7 +28,7 @@ void cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms)
 }
 
 /* A cancel flag has no way to wake us, and the clock may be a test's: look again now and then. */
-int64_t wait_slice_ms(const struct ctx *ctx)
+int64_t sql_wait_slice_ms(const struct ctx *ctx)
 {
     int64_t left = ctx_left_ms(ctx);
 

@@ -4,11 +4,11 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 
-void writer_rollback(struct store *s)
+void sql_writer_rollback(struct store *s)
 {
     if (!sqlite3_get_autocommit(s->writer->db))
         sqlite3_exec(s->writer->db, "ROLLBACK", NULL, NULL, NULL);
-    events_clear(s);
+    sql_events_clear(s);
 }
 
 /* A commit that failed may have left its frames in the WAL, valid as far as a later recovery could tell; nobody was told that
@@ -17,34 +17,34 @@ void writer_rollback(struct store *s)
 static int fence(struct store *s, struct err *err)
 {
     int64_t revision = 0, n = 0;
-    int rc = conn_do(s->writer, SQL_BEGIN_WRITE, "begin", err);
+    int rc = sql_do(s->writer, SQL_BEGIN_WRITE, "begin", err);
 
     if (rc == 0)
-        rc = conn_meta(s->writer, "fence", &n, err);
+        rc = sql_meta(s->writer, "fence", &n, err);
     if (rc == 0)
-        rc = conn_set_meta(s->writer, "fence", n + 1, err);
+        rc = sql_set_meta(s->writer, "fence", n + 1, err);
     if (rc == 0)
-        rc = conn_do(s->writer, SQL_COMMIT, "commit", err);
+        rc = sql_do(s->writer, SQL_COMMIT, "commit", err);
     if (rc == 0)
-        rc = conn_revision(s->writer, &revision, err);
+        rc = sql_revision(s->writer, &revision, err);
     if (rc == 0 && revision != atomic_load(&s->revision))
         rc = err_set(err, ERR_IO, "datastore is at revision %lld instead of %lld: start again", (long long)revision,
                      (long long)atomic_load(&s->revision));
     if (rc == 0)
         s->fence_needed = false;
     else
-        writer_rollback(s);
+        sql_writer_rollback(s);
     return rc;
 }
 
-int writer_begin(struct store *s, struct err *err)
+int sql_writer_begin(struct store *s, struct err *err)
 {
     if (s->fence_needed) {
         int rc = fence(s, err);
         if (rc < 0)
             return err_wrap(err, "recover from a failed commit");
     }
-    return conn_do(s->writer, SQL_BEGIN_WRITE, "begin", err);
+    return sql_do(s->writer, SQL_BEGIN_WRITE, "begin", err);
 }
 
 static void tell(struct store *s, int64_t revision)
@@ -63,13 +63,13 @@ static void tell(struct store *s, int64_t revision)
     pthread_cond_broadcast(&s->told);
 }
 
-int writer_commit(struct store *s, int64_t revision, struct err *err)
+int sql_writer_commit(struct store *s, int64_t revision, struct err *err)
 {
-    int rc = conn_do(s->writer, SQL_COMMIT, "commit", err);
+    int rc = sql_do(s->writer, SQL_COMMIT, "commit", err);
 
     if (rc < 0) {
         s->fence_needed = true;
-        writer_rollback(s);
+        sql_writer_rollback(s);
         return rc;
     }
     if (s->n_events == 0)
@@ -82,7 +82,7 @@ int writer_commit(struct store *s, int64_t revision, struct err *err)
     atomic_fetch_add(&s->syncs, 1);
     atomic_fetch_add(&s->rows_written, (int64_t)s->n_events);
     tell(s, revision);
-    events_clear(s);
+    sql_events_clear(s);
     return 0;
 }
 
@@ -110,7 +110,7 @@ static struct txn *take_batch(struct store *s)
 
 static int apply_batch(struct store *s, struct txn *list, int64_t *revision, struct err *err)
 {
-    int rc = writer_begin(s, err);
+    int rc = sql_writer_begin(s, err);
 
     for (struct txn *t = list; rc == 0 && t; t = t->next) {
         int queued = TXN_QUEUED;
@@ -118,10 +118,10 @@ static int apply_batch(struct store *s, struct txn *list, int64_t *revision, str
 
         if (!atomic_compare_exchange_strong(&t->state, &queued, TXN_TAKEN))
             continue;
-        rc = apply_txn(s, t, *revision + 1, &changed, err);
+        rc = sql_apply_txn(s, t, *revision + 1, &changed, err);
         *revision += changed;
     }
-    return rc < 0 ? rc : writer_commit(s, *revision, err);
+    return rc < 0 ? rc : sql_writer_commit(s, *revision, err);
 }
 
 static void run_batch(struct store *s, struct txn *list)
@@ -131,7 +131,7 @@ static void run_batch(struct store *s, struct txn *list)
     int rc = apply_batch(s, list, &revision, &err);
 
     if (rc < 0) {
-        writer_rollback(s);
+        sql_writer_rollback(s);
         s->next_expiry_ms = next_expiry;
         log_warn("datastore cannot write", "path=%s error=%s", log_q(s->path), log_q(err.msg));
     }
@@ -144,16 +144,16 @@ static void run_batch(struct store *s, struct txn *list)
             t->rc = rc;
             t->err = err;
         }
-        txn_finish(t);
+        sql_txn_finish(t);
     }
 }
 
 /* Milliseconds until something has to be done without being asked; -1: nothing. */
 static int64_t idle_ms(struct store *s)
 {
-    if (own_work_waits(s))
+    if (sql_own_work_waits(s))
         return SQL_RETRY_MS;
-    if (compact_pending(s))
+    if (sql_compact_pending(s))
         return 0;
     if (s->next_expiry_ms == INT64_MAX)
         return -1;
@@ -171,7 +171,7 @@ static struct txn *wait_work(struct store *s, bool *ret_closing)
     LOCK_SCOPE(&s->lock);
     if (!s->head && !s->closing && !s->compact_to && ms != 0) {
         if (ms > 0)
-            cond_wait_ms(&s->work, &s->lock, ms);
+            sql_cond_wait_ms(&s->work, &s->lock, ms);
         else
             pthread_cond_wait(&s->work, &s->lock);
     }
@@ -180,7 +180,7 @@ static struct txn *wait_work(struct store *s, bool *ret_closing)
     return list;
 }
 
-void *writer_main(void *arg)
+void *sql_writer_main(void *arg)
 {
     struct store *s = arg;
     bool closing = false;
@@ -191,15 +191,15 @@ void *writer_main(void *arg)
             run_batch(s, list);
         if (closing)
             break;
-        compact_start(s);
-        if (!own_work_waits(s)) {
-            expire_due(s);
-            compact_slice(s);
+        sql_compact_start(s);
+        if (!sql_own_work_waits(s)) {
+            sql_expire_due(s);
+            sql_compact_slice(s);
         }
         if (s->wal_frames >= s->checkpoint_at)
-            checkpoint(s, false);
+            sql_checkpoint(s, false);
         if (!list || round % 256 == 0) /* it is not for nothing */
-            atomic_store_explicit(&s->memory_bytes, conn_memory(s->writer), memory_order_relaxed);
+            atomic_store_explicit(&s->memory_bytes, sql_memory(s->writer), memory_order_relaxed);
     }
     return NULL;
 }

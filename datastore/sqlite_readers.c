@@ -7,13 +7,13 @@ static int pool_wait(struct ctx *ctx, struct store *s, struct err *err)
 
     if (rc < 0)
         return err_wrap(err, "wait for the datastore");
-    cond_wait_ms(&s->pool_free, &s->pool_lock, wait_slice_ms(ctx));
+    sql_cond_wait_ms(&s->pool_free, &s->pool_lock, sql_wait_slice_ms(ctx));
     return 0;
 }
 
-static struct conn *pool_idle(struct store *s)
+static struct sql_conn *pool_idle(struct store *s)
 {
-    struct conn *c = s->idle;
+    struct sql_conn *c = s->idle;
 
     if (c) {
         s->idle = c->next;
@@ -22,9 +22,9 @@ static struct conn *pool_idle(struct store *s)
     return c;
 }
 
-int pool_take(struct ctx *ctx, struct store *s, struct conn **ret, struct err *err)
+int readers_take(struct ctx *ctx, struct store *s, struct sql_conn **ret, struct err *err)
 {
-    struct conn *c = NULL;
+    struct sql_conn *c = NULL;
 
     pthread_mutex_lock(&s->pool_lock);
     while (s->gate || (!(c = pool_idle(s)) && s->readers == s->readers_max)) {
@@ -37,7 +37,7 @@ int pool_take(struct ctx *ctx, struct store *s, struct conn **ret, struct err *e
     s->in_use++;
     s->readers += c == NULL;
     pthread_mutex_unlock(&s->pool_lock);
-    if (c || conn_open(s, false, &c, err) == 0) {
+    if (c || sql_open(s, false, &c, err) == 0) {
         *ret = c;
         return 0;
     }
@@ -48,7 +48,7 @@ int pool_take(struct ctx *ctx, struct store *s, struct conn **ret, struct err *e
     return -err->code;
 }
 
-void pool_give(struct store *s, struct conn *c)
+void readers_give(struct store *s, struct sql_conn *c)
 {
     if (!sqlite3_get_autocommit(c->db))
         sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
@@ -63,7 +63,7 @@ void pool_give(struct store *s, struct conn *c)
 }
 
 /* Waits for readers, bounded: a reader that hangs must not stop the writer. */
-void pool_gate_close(struct store *s)
+void readers_gate_close(struct store *s)
 {
     int64_t start = clock_mono_ms(&clock_system);
 
@@ -73,23 +73,23 @@ void pool_gate_close(struct store *s)
         int64_t left = start + SQL_GATE_MS - clock_mono_ms(&clock_system);
         if (left <= 0)
             return;
-        cond_wait_ms(&s->pool_free, &s->pool_lock, left);
+        sql_cond_wait_ms(&s->pool_free, &s->pool_lock, left);
     }
 }
 
-void pool_gate_open(struct store *s)
+void readers_gate_open(struct store *s)
 {
     LOCK_SCOPE(&s->pool_lock);
     s->gate = false;
     pthread_cond_broadcast(&s->pool_free);
 }
 
-void pool_clear(struct store *s)
+void readers_clear(struct store *s)
 {
-    struct conn *c;
+    struct sql_conn *c;
 
     LOCK_SCOPE(&s->pool_lock);
     while ((c = pool_idle(s)))
-        conn_close(c, false);
+        sql_close(c, false);
     s->readers = 0;
 }
