@@ -51,7 +51,7 @@ static int load_state(struct store *s, struct err *err)
     if (rc > 0) {
         atomic_init(&s->keys, sqlite3_column_int64(st, 0));
         sqlite3_reset(st);
-        rc = sql_revision(s->writer, &revision, err);
+        rc = sql_snapshot(s->writer, &revision, err);
     }
     if (rc == 0)
         rc = sql_meta(s->writer, "compacted", &compacted, err);

@@ -142,7 +142,7 @@ int sql_row(struct sql_conn *c, int64_t id, bool facts_only, struct store_row *r
     return 1;
 }
 
-int sql_revision(struct sql_conn *c, int64_t *ret, struct err *err)
+int sql_snapshot(struct sql_conn *c, int64_t *ret, struct err *err)
 {
     sqlite3_stmt *st = sql_stmt(c, SQL_LAST, err);
 

@@ -154,7 +154,7 @@ struct bytes *sql_bytes(sqlite3_stmt *st, int column); /* NULL for NULL */
 /* The log's row of an id: 1 found, 0 not. *ret_prev (may be NULL): the id before it. */
 CHECK_RC int sql_row(struct sql_conn *c, int64_t id, bool facts_only, struct store_row *ret, int64_t *ret_prev, struct err *err);
 /* The revision of the connection's snapshot. */
-CHECK_RC int sql_revision(struct sql_conn *c, int64_t *ret, struct err *err);
+CHECK_RC int sql_snapshot(struct sql_conn *c, int64_t *ret, struct err *err);
 CHECK_RC int sql_meta(struct sql_conn *c, const char *name, int64_t *ret, struct err *err);
 CHECK_RC int sql_set_meta(struct sql_conn *c, const char *name, int64_t value, struct err *err);
 

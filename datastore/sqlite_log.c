@@ -110,7 +110,7 @@ static int read_log(struct log_read *r, int64_t after, struct err *err)
     int rc = sql_do(r->c, SQL_BEGIN, "begin a read", err);
 
     if (rc == 0)
-        rc = sql_revision(r->c, &now, err);
+        rc = sql_snapshot(r->c, &now, err);
     if (rc < 0)
         return rc;
     compacted = atomic_load(&r->s->compacted); /* after the snapshot: what is missing in it shows here */

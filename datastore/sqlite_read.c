@@ -84,7 +84,7 @@ static int get_at(struct store *s, struct sql_conn *c, struct slice key, int64_t
     int rc = sql_do(c, SQL_BEGIN, "begin a read", err);
 
     if (rc == 0)
-        rc = sql_revision(c, &now, err);
+        rc = sql_snapshot(c, &now, err);
     if (rc == 0)
         rc = check_future(at, now, err);
     if (rc == 0)
@@ -145,7 +145,7 @@ static int scan_open(struct store *s, struct scan *scan, struct slice start, int
     int rc = sql_do(scan->c, SQL_BEGIN, "begin a read", err);
 
     if (rc == 0)
-        rc = sql_revision(scan->c, &scan->now, err);
+        rc = sql_snapshot(scan->c, &scan->now, err);
     scan->at = at_revision ? at_revision : scan->now;
     if (rc == 0)
         rc = check_future(scan->at, scan->now, err);

@@ -26,7 +26,7 @@ static int fence(struct store *s, struct err *err)
     if (rc == 0)
         rc = sql_do(s->writer, SQL_COMMIT, "commit", err);
     if (rc == 0)
-        rc = sql_revision(s->writer, &revision, err);
+        rc = sql_snapshot(s->writer, &revision, err);
     if (rc == 0 && revision != atomic_load(&s->revision))
         rc = err_set(err, ERR_IO, "datastore is at revision %lld instead of %lld: start again", (long long)revision,
                      (long long)atomic_load(&s->revision));
