@@ -43,6 +43,10 @@ CHECK_RC int json_budget_take(struct json_budget *b, size_t cost, struct err *er
  * Errors: BAD_REQUEST when it is beyond a double. */
 CHECK_RC int json_number(struct slice raw, json_t **ret, struct err *err);
 
+/* Go's FormatFloat 'g': what go-yaml writes; f must be finite. The _key form has float32's digits, as map keys do. */
+void json_write_float_g(double f, struct buf *to);
+void json_write_float_key(double f, struct buf *to);
+
 /* One open container while a tree is built. */
 struct json_level {
     json_t *v;        /* owned by the level below it, the lowest by the reader */

@@ -19,73 +19,163 @@ static void write_int(int64_t v, struct buf *to)
     buf_add(to, p, (size_t)(text + sizeof(text) - p));
 }
 
-/* The shortest digits that read back as v, as d.ddde±xx. v > 0.
+/* d.ddd times ten to the e, no zeros behind. */
+struct decimal {
+    char digits[20];
+    size_t n;
+    int e;
+};
+
+/* `text` as printf's %e writes it, positive. */
+static struct decimal decimal_of(const char *text)
+{
+    struct decimal d = { .n = 0 };
+
+    for (const char *p = text; *p; p++) {
+        if (*p == 'e') {
+            d.e = (int)strtol(p + 1, NULL, 10);
+            break;
+        }
+        if (*p != '.' && d.n < sizeof(d.digits))
+            d.digits[d.n++] = *p;
+    }
+    while (d.n > 1 && d.digits[d.n - 1] == '0')
+        d.n--;
+    return d;
+}
+
+/* Below a power of two doubles lie closer than above it, so there the decimal above may read back although the nearest
+ * one doesn't. `text` is v in 16 digits. */
+static bool next_up(char *text, size_t size, double v)
+{
+    struct decimal d = decimal_of(text);
+    unsigned long long m = 0, unit = 1000000000000000;
+
+    for (size_t i = 0; i < 16; i++)
+        m = m * 10 + (i < d.n ? (unsigned long long)(d.digits[i] - '0') : 0);
+    m++;
+    snprintf(text, size, "%llu.%015llue%d", m / unit, m % unit, d.e);
+    return m / unit < 10 && strtod(text, NULL) == v;
+}
+
+/* The shortest digits that read back as v > 0, and of those the nearest.
  * Up to 15 digits every decimal has its own double, so the 15 nearest, less the zeros behind, are the shortest;
  * subnormal doubles have fewer digits and are tried one by one. */
-static void shortest(double v, char text[32])
+static struct decimal shortest(double v)
 {
+    char text[32] = "";
+
     for (int digits = v < 2.3e-308 ? 1 : 15; digits <= 17; digits++) {
-        snprintf(text, 32, "%.*e", digits - 1, v);
+        snprintf(text, sizeof(text), "%.*e", digits - 1, v);
         if (strtod(text, NULL) == v)
-            return;
+            break;
+        if (digits == 16 && next_up(text, sizeof(text), v))
+            break;
+    }
+    return decimal_of(text);
+}
+
+static struct decimal shortest_float(float v)
+{
+    char text[32] = "";
+
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof(text), "%.*e", digits - 1, (double)v);
+        if (strtof(text, NULL) == v)
+            break;
+    }
+    return decimal_of(text);
+}
+
+static void write_exponent_form(const struct decimal *d, int exponent_digits, struct buf *to)
+{
+    buf_add(to, d->digits, 1);
+    if (d->n > 1) {
+        buf_char(to, '.');
+        buf_add(to, d->digits + 1, d->n - 1);
+    }
+    buf_printf(to, "e%c%0*d", d->e < 0 ? '-' : '+', exponent_digits, d->e < 0 ? -d->e : d->e);
+}
+
+static void write_plain_form(const struct decimal *d, struct buf *to)
+{
+    if (d->e < 0) {
+        buf_add(to, "0.00000", (size_t)(1 - d->e)); /* d->e >= -6 */
+        buf_add(to, d->digits, d->n);
+        return;
+    }
+    size_t whole = (size_t)d->e + 1;
+    buf_add(to, d->digits, d->n < whole ? d->n : whole);
+    for (size_t i = d->n; i < whole; i++)
+        buf_char(to, '0');
+    if (d->n > whole) {
+        buf_char(to, '.');
+        buf_add(to, d->digits + whole, d->n - whole);
     }
 }
 
+/* Writes the sign and zero; gives the absolute value, 0 when all is written. */
+static double write_sign(double v, struct buf *to)
+{
+    if (signbit(v))
+        buf_char(to, '-');
+    if (v == 0)
+        buf_char(to, '0');
+    return fabs(v);
+}
+
+/* Source: Go encoding/json, floatEncoder. */
 void json_write_real(double v, struct buf *to)
 {
-    char text[32], digits[20];
-    size_t n = 0;
-    int e = 0;
-
     if (!isfinite(v)) {
         buf_str(to, "null");
         return;
     }
-    if (fabs(v) < 1e15 && v == (double)(int64_t)v && (v != 0 || !signbit(v))) {
+    if (fabs(v) < 1e15 && v == (double)(int64_t)v && v != 0) {
         write_int((int64_t)v, to);
         return;
     }
-    if (signbit(v)) {
-        buf_char(to, '-');
-        v = -v;
-    }
-    if (v == 0) {
-        buf_char(to, '0');
+    v = write_sign(v, to);
+    if (v == 0)
+        return;
+    struct decimal d = shortest(v);
+    if (v < 1e-6 || v >= 1e21)
+        write_exponent_form(&d, 1, to);
+    else
+        write_plain_form(&d, to);
+}
+
+/* Source: Go strconv, %g at shortest precision. */
+static void write_g(const struct decimal *d, struct buf *to)
+{
+    if (d->e < -4 || d->e >= 6)
+        write_exponent_form(d, 2, to);
+    else
+        write_plain_form(d, to);
+}
+
+void json_write_float_g(double f, struct buf *to)
+{
+    f = write_sign(f, to);
+    if (f == 0)
+        return;
+    struct decimal d = shortest(f);
+    write_g(&d, to);
+}
+
+void json_write_float_key(double f, struct buf *to)
+{
+    float narrow = (float)f;
+
+    if (!isfinite(narrow)) {
+        buf_str(to, narrow < 0 ? "-.inf" : ".inf");
         return;
     }
-    shortest(v, text);
-    for (const char *p = text; *p && n < sizeof(digits); p++) {
-        if (*p == 'e') {
-            e = (int)strtol(p + 1, NULL, 10);
-            break;
-        }
-        if (*p != '.')
-            digits[n++] = *p;
-    }
-    while (n > 1 && digits[n - 1] == '0')
-        n--;
-    if (v < 1e-6 || v >= 1e21) { /* Go: encoding/json floatEncoder */
-        buf_add(to, digits, 1);
-        if (n > 1) {
-            buf_char(to, '.');
-            buf_add(to, digits + 1, n - 1);
-        }
-        buf_printf(to, e < 0 ? "e-%d" : "e+%d", e < 0 ? -e : e);
+    f = write_sign((double)narrow, to);
+    if (f == 0)
         return;
-    }
-    if (e < 0) {
-        buf_add(to, "0.000000", (size_t)(1 - e));
-        buf_add(to, digits, n);
-        return;
-    }
-    size_t whole = (size_t)e + 1;
-    buf_add(to, digits, n < whole ? n : whole);
-    for (size_t i = n; i < whole; i++)
-        buf_char(to, '0');
-    if (n > whole) {
-        buf_char(to, '.');
-        buf_add(to, digits + whole, n - whole);
-    }
+    struct decimal d = shortest_float(fabsf(narrow));
+    write_g(&d, to);
 }
 
 /* --- strings --- */
