@@ -87,41 +87,64 @@ static int too_deep(const struct loader *l, struct err *err)
                    JSON_DEPTH_MAX);
 }
 
-/* Pays for a copy of v that will lie `depth` levels deep. */
-static int charge_copy(struct loader *l, json_t *v, int depth, struct err *err)
-{
-    size_t cost = JSON_COST_SCALAR, i;
-    json_t *child;
-    const char *key;
+static int copy(struct loader *l, json_t *v, int depth, json_t **ret, struct err *err);
 
-    if (json_is_string(v))
-        cost = JSON_COST_STRING + json_string_length(v);
-    else if (json_is_array(v))
-        cost = JSON_COST_ARRAY;
-    else if (json_is_object(v))
-        cost = JSON_COST_OBJECT;
-    int rc = json_budget_take(&l->budget, cost, err);
-    if (rc == 0)
-        rc = count_nodes(l, 1, true, err);
-    if (rc == 0 && depth >= JSON_DEPTH_MAX && (json_is_array(v) || json_is_object(v)))
-        return too_deep(l, err);
-    if (json_is_array(v)) {
-        json_array_foreach (v, i, child) {
-            if (rc < 0)
-                return rc;
-            rc = charge_copy(l, child, depth + 1, err);
-        }
-        return rc;
-    }
-    json_object_foreach (v, key, child) {
-        if (rc == 0)
-            rc = json_budget_take(&l->budget, JSON_COST_MEMBER + strlen(key), err);
-        if (rc == 0)
-            rc = count_nodes(l, 1, true, err);
+static int copy_array(struct loader *l, json_t *v, int depth, json_t *into, struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        json_t *child;
+        int rc = copy(l, json_array_get(v, i), depth + 1, &child, err);
+
         if (rc < 0)
             return rc;
-        rc = charge_copy(l, child, depth + 1, err);
+        if (json_array_append_new(into, child) < 0)
+            return out_of_memory(err);
     }
+    return 0;
+}
+
+/* Not json_deep_copy: jansson 2.14 copies a key up to its first NUL only. */
+static int copy_object(struct loader *l, json_t *v, int depth, json_t *into, struct err *err)
+{
+    for (void *it = json_object_iter(v); it; it = json_object_iter_next(v, it)) {
+        size_t n = json_object_iter_key_len(it);
+        json_t *child;
+        int rc = json_budget_take(&l->budget, JSON_COST_MEMBER + n, err);
+
+        if (rc == 0)
+            rc = count_nodes(l, 1, true, err);
+        if (rc == 0)
+            rc = copy(l, json_object_iter_value(it), depth + 1, &child, err);
+        if (rc < 0)
+            return rc;
+        if (json_object_setn_new_nocheck(into, json_object_iter_key(it), n, child) < 0)
+            return out_of_memory(err);
+    }
+    return 0;
+}
+
+/* A copy of v that will lie `depth` levels deep, paid for as it grows. */
+static int copy(struct loader *l, json_t *v, int depth, json_t **ret, struct err *err)
+{
+    bool array = json_is_array(v), object = json_is_object(v);
+    size_t cost = array ? JSON_COST_ARRAY : object ? JSON_COST_OBJECT : JSON_COST_STRING + json_string_length(v);
+    int rc = json_budget_take(&l->budget, cost, err);
+
+    if (rc == 0)
+        rc = count_nodes(l, 1, true, err);
+    if (rc < 0)
+        return rc;
+    if (depth >= JSON_DEPTH_MAX && (array || object))
+        return too_deep(l, err);
+    AUTO(json) json_t *into = array ? json_array() : object ? json_object() : json_copy(v);
+    if (!into)
+        return out_of_memory(err);
+    if (array)
+        rc = copy_array(l, v, depth, into, err);
+    else if (object)
+        rc = copy_object(l, v, depth, into, err);
+    if (rc == 0)
+        *ret = TAKE(into);
     return rc;
 }
 
@@ -194,7 +217,11 @@ static int merge_object(struct loader *l, json_t *into, json_t *from, struct err
     int rc = json_budget_take(&l->budget, json_object_size(from) * JSON_COST_MEMBER, err);
     if (rc < 0)
         return rc;
-    return json_object_update(into, from) < 0 ? out_of_memory(err) : 0;
+    for (void *it = json_object_iter(from); it; it = json_object_iter_next(from, it))
+        if (json_object_setn_nocheck(into, json_object_iter_key(it), json_object_iter_key_len(it),
+                                     json_object_iter_value(it)) < 0)
+            return out_of_memory(err);
+    return 0;
 }
 
 /* As go-yaml v2: merged where it stands, so later keys win over it and it wins over earlier ones. */
@@ -389,17 +416,15 @@ static int on_alias(struct loader *l, struct err *err)
     for (int i = 0; i < l->depth; i++)
         if (l->levels[i].v == v)
             return err_set(err, ERR_BAD_REQUEST, "yaml: anchor '%.100s' value contains itself", name);
-    rc = charge_copy(l, v, l->depth, err);
-    if (rc < 0)
-        return rc;
     if (wants_key(l)) {
         rc = alias_key(l, v, &key, err);
         if (rc == 0)
             set_key(l, key);
         return rc;
     }
-    AUTO(json) json_t *copy = json_deep_copy(v);
-    return copy ? add_value(l, copy, err) : out_of_memory(err);
+    AUTO(json) json_t *own = NULL;
+    rc = copy(l, v, l->depth, &own, err);
+    return rc < 0 ? rc : add_value(l, own, err);
 }
 
 /* --- containers --- */

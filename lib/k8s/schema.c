@@ -153,6 +153,18 @@ const char *schema_field_default(const struct schema_field *f)
     return x ? schema_follow(&x->default_json) : NULL;
 }
 
+const char *schema_field_go_type(const struct schema_field *f)
+{
+    const struct schema_field_extra *x = field_extra(f);
+    return x ? schema_follow(&x->go) : NULL;
+}
+
+const char *schema_field_embed(const struct schema_field *f)
+{
+    const struct schema_field_extra *x = field_extra(f);
+    return x ? schema_follow(&x->embed) : NULL;
+}
+
 size_t schema_field_rules(const struct schema_field *f)
 {
     const struct schema_field_extra *x = field_extra(f);

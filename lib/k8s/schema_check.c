@@ -60,7 +60,7 @@ static void check_field(struct check *c, const struct schema_blob *b, const stru
     const struct schema_field_extra *x = range(c, &f->extra, 1, sizeof(*x));
     if (!x)
         return;
-    string(c, &x->default_json);
+    strings(c, &x->default_json, 3);
     if (x->n_rules > (c->n - (size_t)((const char *)x->rule - c->start)) / sizeof(schema_ref))
         c->bad = true;
     else

@@ -37,6 +37,8 @@ TEST(yaml_anchors_and_merges)
     check_yaml("b: {l: 3, <<: {k: 1, l: 2}, m: 4}\n", "{\"b\":{\"l\":2,\"k\":1,\"m\":4}}");
     check_yaml("a: &x {k: 1}\nb: &y {k: 2, j: 5}\nc:\n  <<: [*x, *y]\n", "{\"a\":{\"k\":1},\"b\":{\"k\":2,\"j\":5},\"c\":{\"k\":1,\"j\":5}}");
     check_yaml("&k key: *k\n*k : 2\n", "{\"key\":2}");
+    check_yaml("a: &x {\"n\\0m\": 1}\nb: *x\nc: {<<: *x}\n",
+               "{\"a\":{\"n\\u0000m\":1},\"b\":{\"n\\u0000m\":1},\"c\":{\"n\\u0000m\":1}}");
     check_yaml("'<<': 1\n", "{\"<<\":1}");
     check_yaml("a: &x 1\nb: &x 2\nc: *x\n", "{\"a\":1,\"b\":2,\"c\":2}");
 }
