@@ -96,6 +96,8 @@ static void check_map(struct check *c, const struct schema_type *type, const jso
         else
             wrong(c, "field not declared in schema");
         buf_cut(&c->path, from);
+        if (!t)
+            return; /* upstream looks no further here */
     }
 }
 
