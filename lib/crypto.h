@@ -53,6 +53,9 @@ CHECK_RC int cert_sign_csr(const struct cert_spec *spec, const void *csr, size_t
 CHECK_RC int csr_new(const char *common_name, const char *const *organizations, const char *key_pem, struct bytes **ret_der,
                      struct err *err);
 
+/* The same with the spec's DNS names and addresses as requested extensions; usages and times are the signer's. */
+CHECK_RC int csr_new_spec(const struct cert_spec *spec, const char *key_pem, struct bytes **ret_der, struct err *err);
+
 struct cert_info {
     char *common_name;
     char **organizations, **dns_names, **ips; /* end with NULL */

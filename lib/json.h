@@ -31,7 +31,8 @@ typedef void json_duplicate_fn(void *arg, const char *path);
 
 /* Reads one value; only white space may follow.
  * Owner:  the caller; json_decref.
- * Errors: BAD_REQUEST with offset and what was wrong; TOO_LARGE past JSON_DEPTH_MAX.
+ * Errors: BAD_REQUEST with offset and what was wrong; TOO_LARGE past JSON_DEPTH_MAX, or when the tree would take more
+ *         than 16 MiB + 32 times the text's size; IO when memory is out.
  * dup may be NULL. */
 CHECK_RC int json_read(const char *text, size_t n, json_duplicate_fn *dup, void *dup_arg, json_t **ret, struct err *err);
 
@@ -40,7 +41,7 @@ void json_write(const json_t *v, struct buf *to);
 /* The same with `indent` spaces a level, as kubectl's `pretty`. */
 void json_write_pretty(const json_t *v, int indent, struct buf *to);
 void json_write_string(struct slice s, struct buf *to); /* with quotes; fixes UTF-8 */
-void json_write_real(double v, struct buf *to);
+void json_write_real(double v, struct buf *to);         /* null when JSON cannot say it (NaN, infinite) */
 
 /* Path helpers on trees; "a.b.c" walks objects only. NULL when absent or of another type; borrowed. */
 json_t *json_at(const json_t *v, const char *path);
@@ -48,9 +49,10 @@ const char *json_str(const json_t *v, const char *path);              /* NULL wh
 const char *json_str_or(const json_t *v, const char *path, const char *otherwise);
 int64_t json_int_or(const json_t *v, const char *path, int64_t otherwise);
 bool json_bool_or(const json_t *v, const char *path, bool otherwise);
-/* Sets a member deep inside, making objects on the way; steals v. */
+/* Sets a member deep inside, making objects on the way (what is no object is replaced); steals v, NULL sets null. */
 void json_put(json_t *root, const char *path, json_t *v);
 void json_del(json_t *root, const char *path);
+json_t *json_text(struct slice s); /* a new json string; fixes UTF-8, where jansson's json_string gives NULL */
 json_t *json_strf(const char *fmt, ...) PRINTF_LIKE(1, 2); /* a new json string */
 
 /* --- tokenizer: for splicing, transcoding and picking facts without a tree --- */
@@ -73,6 +75,7 @@ struct json_scan {
     const char *start, *at, *end;
     struct slice raw; /* of the current token; for strings and keys what is between the quotes */
     bool escaped;     /* raw holds backslashes */
+    bool high;        /* raw holds bytes above 0x7f, not yet checked to be UTF-8 */
     int depth;
     /* private */
     uint8_t kind[JSON_DEPTH_MAX + 1];
@@ -84,7 +87,9 @@ void json_scan_init(struct json_scan *s, const char *text, size_t n);
  * whole value and sets raw to its text. */
 int json_scan_next(struct json_scan *s, struct err *err);
 CHECK_RC int json_scan_skip(struct json_scan *s, struct err *err);
-/* Unescapes raw into `to`. */
+/* Inside a container: jumps behind its end; raw is the text jumped over. */
+CHECK_RC int json_scan_leave(struct json_scan *s, struct err *err);
+/* Unescapes raw into `to` and fixes UTF-8. */
 void json_unescape(struct slice raw, struct buf *to);
 
 /* --- YAML (libyaml), as sigs.k8s.io/yaml: YAML 1.1 scalars to JSON types, anchors and merges, limits on expansion --- */

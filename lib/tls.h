@@ -56,5 +56,9 @@ struct tls_peer {
     struct slice der;
 };
 bool tls_peer(const struct tls *t, struct tls_peer *ret);
+/* Server: why a certificate that was presented is not believed, in Go's words ("x509: certificate signed by unknown
+ * authority"); the handshake goes through all the same, the request then is nobody's. NULL: none was presented, or it is
+ * believed. Borrowed. */
+const char *tls_peer_error(const struct tls *t);
 
 #endif

@@ -47,7 +47,12 @@ size_t http_stream_queued(struct http_request *r);               /* bytes not ye
 void http_stream_end(struct http_request *r);
 void http_stream_abort(struct http_request *r); /* RST_STREAM or a closed connection: the client sees a broken answer */
 
-/* Called when the client goes away before the reply was begun (cancels the work); loop thread. NULL removes. */
+/* Keeps the request's memory for whoever still holds it after its end: writes then do nothing, queued is 0. Any thread. */
+void http_request_ref(struct http_request *r);
+void http_request_unref(struct http_request *r);
+
+/* Called when the client goes away before the reply was begun (cancels the work); loop thread. NULL removes,
+ * and waits for a call that is running: after it fn will not be entered. */
 void http_on_cancel(struct http_request *r, void (*fn)(void *arg), void *arg);
 
 /* HTTP/1.1 Upgrade (WebSocket, SPDY/3.1) and CONNECT: answers `status` (101, or 200 for CONNECT) with headers and hands over the raw connection, on the loop

@@ -53,5 +53,11 @@ const char *name_is_dns_label_1035(const char *s);  /* services */
 const char *name_is_path_segment(const char *s);    /* RBAC and such: no '/', '%', not "." or ".." */
 const char *label_key_invalid(const char *s);       /* qualified name */
 const char *label_value_invalid(const char *s);
+/* All that is wrong (upstream reports each); the functions above give the first. Returns how many. */
+enum { LABEL_PROBLEMS_MAX = 4 };
+size_t label_key_problems(const char *s, const char *ret[LABEL_PROBLEMS_MAX]);
+size_t label_value_problems(const char *s, const char *ret[LABEL_PROBLEMS_MAX]);
+size_t name_problems_dns_subdomain(const char *s, const char *ret[LABEL_PROBLEMS_MAX]);
+size_t name_problems_dns_label(const char *s, const char *ret[LABEL_PROBLEMS_MAX]);
 
 #endif

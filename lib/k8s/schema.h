@@ -40,8 +40,11 @@ struct schema_field;
 /* A blob. */
 struct schema;
 
-CHECK_RC int schema_open(const void *blob, size_t n, const struct schema **ret, struct err *err); /* checks magic, version, bounds */
-const struct schema *schema_builtin(void);
+/* Checks magic, version and every bound. The blob is the caller's, aligned to 4, and outlives the schema.
+ * Errors: INVALID. */
+CHECK_RC int schema_open(const void *blob, size_t n, const struct schema **ret, struct err *err);
+void schema_close(const struct schema *s); /* NULL allowed; never the built-in */
+const struct schema *schema_builtin(void); /* defined in embed/schema.c, which holds the bytes */
 
 /* --- types --- */
 enum schema_shape schema_shape(const struct schema_type *t);
@@ -69,7 +72,10 @@ const struct schema_type *schema_field_type(const struct schema_field *f);
 bool schema_field_required(const struct schema_field *f);
 bool schema_field_pointer(const struct schema_field *f); /* a zero is kept, absence is absence */
 bool schema_field_always(const struct schema_field *f);  /* written even when empty (no omitempty) */
+bool schema_field_omit_zero(const struct schema_field *f); /* a plain time or object that is left out when empty, unlike its like */
 const char *schema_field_default(const struct schema_field *f); /* JSON text; NULL when none */
+const char *schema_field_go_type(const struct schema_field *f); /* "v1.PullPolicy" where decode errors name another type than the obvious; else NULL */
+const char *schema_field_embed(const struct schema_field *f);   /* embedded structs decode errors put in the path; NULL when none */
 size_t schema_field_rules(const struct schema_field *f);
 const char *schema_field_rule(const struct schema_field *f, size_t i);
 int schema_field_proto(const struct schema_field *f, const int **ret_numbers); /* count of numbers; > 1: inlined through nested messages */
@@ -115,6 +121,8 @@ struct schema_column {
     const char *name, *type, *format, *description;
     int priority;
 };
-size_t schema_columns(const struct schema_resource *r, const struct schema_column **ret); /* Name first; 0: the default two */
+size_t schema_columns(const struct schema_resource *r, const struct schema_column **ret); /* 0: the default two */
+/* The same for a kind that is no resource ("autoscaling" Scale, "" Status); 0 when unknown. */
+size_t schema_kind_columns(const struct schema *s, const char *group, const char *kind, const struct schema_column **ret);
 
 #endif

@@ -8,6 +8,7 @@
 #include "lib/json.h"
 
 struct selector; /* in an arena */
+enum { SELECTOR_TEXT_MAX = 128 * 1024 };
 
 /* "a=b,c!=d,e in (x,y),!f,g>1". Errors: BAD_REQUEST with upstream's words. Empty text selects all. */
 CHECK_RC int selector_parse(struct arena *a, const char *text, struct selector **ret, struct err *err);

@@ -45,7 +45,9 @@ enum field_error_type {
     FIELD_DUPLICATE,    /* "spec.x: Duplicate value: \"v\"" */
     FIELD_FORBIDDEN,    /* "spec.x: Forbidden: why" */
     FIELD_TOO_LONG,     /* "spec.x: Too long: may not be more than N bytes" */
-    FIELD_TOO_MANY,
+    FIELD_TOO_MANY,     /* value: how many there are; "spec.x: Too many: 5: must have at most 4 items" */
+    FIELD_TOO_FEW,
+    FIELD_TOO_SHORT,
     FIELD_NOT_FOUND,
     FIELD_TYPE_INVALID,
     FIELD_INTERNAL,
@@ -61,6 +63,10 @@ void field_error(struct field_errors *e, enum field_error_type type, const json_
                  ...) PRINTF_LIKE(5, 6);
 void field_not_supported(struct field_errors *e, const char *value, const char *const *supported, size_t n, const char *path_fmt,
                          ...) PRINTF_LIKE(5, 6);
+/* "a" or "[a, b]", each text once; arena. NULL when there are none. */
+const char *field_errors_text(const struct field_errors *e);
+/* As Go's %q. */
+char *go_quote(struct arena *a, const char *s);
 /* 0 when there are none; else INVALID worded as NewInvalid: `Pod "x" is invalid: [a, b]` with causes. */
 CHECK_RC int field_errors_end(struct field_errors *e, const char *group, const char *kind, const char *name, struct err *err);
 

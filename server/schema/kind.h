@@ -37,6 +37,11 @@ struct kind_ops {
     const char *(*field)(struct ctx *ctx, const json_t *object, const char *name);
     /* Checks names; NULL: DNS subdomain. Returns upstream's message or NULL. */
     const char *(*name_invalid)(const char *name);
+    /* Whether the object must stay although metadata.finalizers is empty (Namespace: spec.finalizers). NULL: no. */
+    bool (*held)(const json_t *object);
+    /* Called when a deletion begins that cannot end now (Namespace: phase Terminating). NULL: nothing. */
+    void (*terminating)(json_t *object);
+    bool return_deleted;         /* DELETE answers with the object instead of a Status */
     bool create_on_update;       /* PUT of what is absent creates */
     bool unconditional_update;   /* update without resourceVersion is allowed */
     const char *propagation;     /* default deletion propagation; NULL: Background */
@@ -44,6 +49,18 @@ struct kind_ops {
     bool no_generation;          /* metadata.generation is not kept (kinds without spec) */
     bool no_status_reset;        /* the status of the main resource is not separate */
 };
+
+/* Kinds served in a version they are not stored in (Event of events.k8s.io, HorizontalPodAutoscaler v1). */
+struct kind_conversion {
+    const char *group, *version, *kind;         /* as served */
+    const char *storage_group, *storage_version; /* as stored; same kind name */
+    void (*to_storage)(json_t *object);          /* kind and apiVersion included */
+    void (*from_storage)(json_t *object);
+};
+const struct kind_conversion *kind_conversion(const char *group, const char *version, const char *kind); /* NULL: stored as served */
+
+/* Scale subresource: paths of replicas in spec and status and of the selector; NULL when the kind has none.
+ * Built-in kinds: .spec.replicas, .status.replicas, .status.selector text from spec.selector. */
 
 /* Never NULL: kinds without an entry get the generic one. */
 const struct kind_ops *kind_ops(const char *group, const char *kind);
