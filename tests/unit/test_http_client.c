@@ -52,7 +52,8 @@ static void *peer_main(void *arg)
     while (at < p->n_turns) {
         AUTO_FD int fd = accept(p->listener, NULL, NULL);
 
-        CHECK(fd >= 0);
+        if (fd < 0)
+            break; /* the test shut the listener down */
         p->accepted++;
         while (at < p->n_turns) {
             const struct turn *t = &p->turns[at];
@@ -350,7 +351,6 @@ TEST(http_client_stream)
     CHECK_INT(w.why.code, ERR_CANCELED);
     /* The peer may not have seen the second request: end its script. */
     shutdown(f.peer.listener, SHUT_RDWR);
-    pthread_cancel(f.peer.thread);
     peer_stop(&f.peer);
     loop_free(f.loop);
     buf_clear(&w.data);
