@@ -353,6 +353,7 @@ TEST(http_client_stream)
     shutdown(f.peer.listener, SHUT_RDWR);
     peer_stop(&f.peer);
     loop_free(f.loop);
+    buf_clear(&f.peer.got);
     buf_clear(&w.data);
 }
 
