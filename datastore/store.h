@@ -63,13 +63,21 @@ struct store_op {
  * *ret_revision is the revision of the commit. On a failed compare *ret_failed (>= 0) names the op, the code is CONFLICT
  * (EXISTS when it expected STORE_ABSENT, NOT_FOUND when the key is absent and was expected), and ret_live (if not NULL)
  * is filled with the key's live row where there is one (caller clears it).
- * Errors: CONFLICT, EXISTS, NOT_FOUND; TOO_LARGE (value > STORE_VALUE_MAX_BYTES); UNAVAILABLE (closing, queue full);
+ * A transaction that changes nothing (compares only, deletes of absent keys) takes no revision and gives the current one.
+ * An empty store has revision 1, so the first change gets 2. A key may come several times; the steps see each other.
+ * Errors: CONFLICT, EXISTS, NOT_FOUND; TOO_LARGE (value > STORE_VALUE_MAX_BYTES, too many ops); BAD_REQUEST (no key, a PUT
+ *         without value); UNAVAILABLE (closing, queue full);
  *         IO (disk full, say: nothing was written, later writes may work again); TIMEOUT: the outcome is unknown.
  * Blocks: until committed and synced, or ctx's deadline. */
 CHECK_RC int store_txn(struct ctx *ctx, struct store *s, const struct store_op *ops, size_t n, int64_t *ret_revision,
                        int *ret_failed, struct store_row *ret_live, struct err *err);
 
-enum { STORE_VALUE_MAX_BYTES = 3 * 1024 * 1024, STORE_KEY_MAX_BYTES = 4096 };
+enum {
+    STORE_VALUE_MAX_BYTES = 3 * 1024 * 1024,
+    STORE_KEY_MAX_BYTES = 4096,
+    STORE_OPS_MAX = 4096,                   /* of one transaction */
+    STORE_TXN_MAX_BYTES = 16 * 1024 * 1024, /* keys, values and facts of one transaction */
+};
 
 /* Reads one key at a revision (0: now). *ret_revision (may be NULL) is the store's revision of that read.
  * Errors: NOT_FOUND; EXPIRED (revision compacted); IO. */
@@ -90,6 +98,7 @@ struct store_range {
     /* private */
     struct bytes *next;
     struct store *held_in;
+    struct store_hold *hold;
 };
 /* Return > 0 to keep the row out of max_rows' count, 0 to count it, < 0 to fail (err is filled). The row is lent;
  * take a reference (bytes_ref) to keep parts. To stop after this row set *stop. */

@@ -157,7 +157,7 @@ def type_extra(t):
 
 def field_extra(f):
     default = json.dumps(f["default"]) if "default" in f else None
-    key = (default, tuple(f.get("rules", ())))
+    key = (default, f.get("go"), f.get("embed"), tuple(f.get("rules", ())))
     return ("field-extra", key) if any(key) else None
 
 
@@ -199,8 +199,10 @@ def write_extras(blob, types, fields):
             blob.text(s)
     for label in sorted({e for _, f, _ in fields if (e := field_extra(f))}, key=repr):
         blob.place(label)
-        default, rules = label[1]
+        default, go, embed, rules = label[1]
         blob.text(default)
+        blob.text(go)
+        blob.text(embed)
         blob.pack("I", len(rules))
         for s in rules:
             blob.text(s)
@@ -226,6 +228,7 @@ def write_resources(blob, types, kinds, resources, columns):
         cols = by_kind.get((r["group"], r["kind"]))
         for k in ("group", "version", "resource", "kind", "singular"):
             blob.text(r[k])
+        blob.text(r.get("storageVersionHash"))
         blob.ref(types.named(kinds[r["group"], r["version"], r["kind"]], {}))
         blob.ref(("strings", i))
         blob.ref(("subresources", i))

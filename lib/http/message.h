@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-/* Names are compared without case and kept lower-case. Zero it to begin. */
+/* Names are compared without case and kept lower-case. Zero it to begin. A value lives in its name's allocation. */
 struct http_headers {
     struct http_header {
         char *name, *value;

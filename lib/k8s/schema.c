@@ -153,6 +153,18 @@ const char *schema_field_default(const struct schema_field *f)
     return x ? schema_follow(&x->default_json) : NULL;
 }
 
+const char *schema_field_go_type(const struct schema_field *f)
+{
+    const struct schema_field_extra *x = field_extra(f);
+    return x ? schema_follow(&x->go) : NULL;
+}
+
+const char *schema_field_embed(const struct schema_field *f)
+{
+    const struct schema_field_extra *x = field_extra(f);
+    return x ? schema_follow(&x->embed) : NULL;
+}
+
 size_t schema_field_rules(const struct schema_field *f)
 {
     const struct schema_field_extra *x = field_extra(f);
@@ -249,7 +261,7 @@ static void fill_resources(struct schema *s)
         struct resource *to = &s->resources[i];
         to->pub = (struct schema_resource){
             .group = text(&r->group), .version = text(&r->version), .resource = text(&r->resource), .kind = text(&r->kind),
-            .singular = text(&r->singular), .namespaced = r->namespaced, .verbs = r->verbs,
+            .singular = text(&r->singular), .storage_hash = text(&r->storage_hash), .namespaced = r->namespaced, .verbs = r->verbs,
             .short_names = fill_texts(s, texts, r->n_short), .categories = fill_texts(s, texts + r->n_short, r->n_categories),
             .subresources = fill_subresources(s, r), .n_subresources = r->n_subresources, .type = schema_follow(&r->type),
             .index = (int)i,

@@ -74,6 +74,8 @@ bool schema_field_pointer(const struct schema_field *f); /* a zero is kept, abse
 bool schema_field_always(const struct schema_field *f);  /* written even when empty (no omitempty) */
 bool schema_field_omit_zero(const struct schema_field *f); /* a plain time or object that is left out when empty, unlike its like */
 const char *schema_field_default(const struct schema_field *f); /* JSON text; NULL when none */
+const char *schema_field_go_type(const struct schema_field *f); /* "v1.PullPolicy" where decode errors name another type than the obvious; else NULL */
+const char *schema_field_embed(const struct schema_field *f);   /* embedded structs decode errors put in the path; NULL when none */
 size_t schema_field_rules(const struct schema_field *f);
 const char *schema_field_rule(const struct schema_field *f, size_t i);
 int schema_field_proto(const struct schema_field *f, const int **ret_numbers); /* count of numbers; > 1: inlined through nested messages */
@@ -94,6 +96,7 @@ struct schema_subresource {
 struct schema_resource {
     const char *group, *version; /* group "" for core */
     const char *resource, *kind, *singular;
+    const char *storage_hash; /* discovery's storageVersionHash; "" when nothing is stored */
     bool namespaced;
     unsigned verbs;
     const char *const *short_names, *const *categories; /* end with NULL */

@@ -42,6 +42,8 @@ enum { SCHEMA_FIELD_REQUIRED = 1, SCHEMA_FIELD_POINTER = 2, SCHEMA_FIELD_ALWAYS 
 
 struct schema_field_extra {
     schema_ref default_json;
+    schema_ref go;    /* the field's Go type in decode errors, where it is not the obvious one */
+    schema_ref embed; /* the embedded Go structs it is inlined through ("ProbeHandler") */
     uint32_t n_rules;
     schema_ref rule[];
 };
@@ -56,7 +58,7 @@ struct schema_blob_subresource {
 };
 
 struct schema_blob_resource {
-    schema_ref group, version, resource, kind, singular, type;
+    schema_ref group, version, resource, kind, singular, storage_hash, type;
     schema_ref texts; /* refs: short names, then categories */
     schema_ref subresources, columns;
     uint16_t verbs;

@@ -18,11 +18,8 @@ struct relay {
     struct http_client *client;
     char *path; /* at the backend */
     struct http_stream *stream;
-    bool begun, paused, own_client;
-    struct buf refusal;
+    bool begun, paused, own_client, closed; /* closed: our side's stream is over */
     struct conn *upstream;
-    int status;
-    pthread_mutex_t lock; /* held while stream is being set */
 };
 
 /* --- where to --- */
@@ -80,13 +77,14 @@ static int kubelet_client(struct api_request *r, const char *node_name, struct h
     int64_t port = json_int_or(node, "status.daemonEndpoints.kubeletEndpoint.Port", 10250);
     bool v6 = strchr(address, ':') != NULL;
     AUTO_FREE char *url = mem_printf("https://%s%s%s:%lld", v6 ? "[" : "", address, v6 ? "]" : "", (long long)port);
-    AUTO_FREE char *key = mem_printf("%s|%s", node_name, url);
+    struct loop *loop = http_request_loop(r->http); /* both sides of a relay live on one loop */
+    AUTO_FREE char *key = mem_printf("%s|%s|%p", node_name, url, (void *)loop);
 
     LOCK_SCOPE(&a->lock);
     *ret = map_get(a->kubelet_clients, key);
     if (*ret)
         return 0;
-    struct http_client_options o = { .loop = a->o.loops[0], .url = url, .tls = a->kubelet.tls, .server_name = node_name, .http1_only = true };
+    struct http_client_options o = { .loop = loop, .url = url, .tls = a->kubelet.tls, .server_name = node_name, .http1_only = true };
     if (a->kubelet.dial) {
         struct node_dial *d = MEM_NEW(struct node_dial); /* lives as long as the client: to the end */
         d->api = a;
@@ -330,9 +328,7 @@ static void relay_free(struct relay *y)
 {
     if (y->own_client)
         http_client_free(y->client);
-    buf_clear(&y->refusal);
     free(y->path);
-    pthread_mutex_destroy(&y->lock);
     http_request_unref(y->r->http);
     api_request_free(y->r);
     free(y);
@@ -376,11 +372,11 @@ static void on_close(void *arg)
 {
     struct relay *y = arg;
 
-    if (y->stream) {
-        http_stream_close(y->stream); /* on_end comes and frees */
-        return;
-    }
-    relay_done(y);
+    y->closed = true;
+    if (y->stream)
+        http_stream_close(y->stream); /* on_end comes and is the last */
+    else
+        relay_done(y);
 }
 
 static void on_headers(void *arg, int status, const struct http_headers *headers)
@@ -399,7 +395,6 @@ static void on_headers(void *arg, int status, const struct http_headers *headers
             http_headers_add(&out, headers->at[i].name, headers->at[i].value);
     }
     y->begun = true;
-    y->status = status;
     http_stream_begin(y->r->http, status, &out, &ops, y);
     http_headers_clear(&out);
 }
@@ -421,9 +416,7 @@ static void on_end(void *arg, const struct err *why)
 {
     struct relay *y = arg;
 
-    pthread_mutex_lock(&y->lock);
     y->stream = NULL;
-    pthread_mutex_unlock(&y->lock);
     if (!y->begun) {
         struct err none;
 
@@ -436,11 +429,12 @@ static void on_end(void *arg, const struct err *why)
         relay_done(y);
         return;
     }
-    if (why)
-        http_stream_abort(y->r->http);
+    if (y->closed)
+        relay_done(y);
+    else if (why)
+        http_stream_abort(y->r->http); /* on_close comes and is the last */
     else
         http_stream_end(y->r->http);
-    /* on_close of our side frees; it may have come already and closed the stream */
 }
 
 static const char *const *request_headers(struct api_request *r, bool upgrade)
@@ -480,9 +474,7 @@ static void start_stream(void *arg)
         .max_bytes = SIZE_MAX,
     };
 
-    pthread_mutex_lock(&y->lock);
-    y->stream = http_stream_open(y->client, &call, &cb, y);
-    pthread_mutex_unlock(&y->lock);
+    y->stream = http_stream_open(y->client, &call, &cb, y); /* its callbacks come on this loop, later */
 }
 
 /* --- upgrades --- */
@@ -554,7 +546,6 @@ int api_relay(struct api_request *r, struct err *err)
         return status_bad_request(&r->ctx, err, "Upgrade request required");
     y = MEM_NEW(struct relay);
     y->r = r;
-    pthread_mutex_init(&y->lock, NULL);
     if (!proxy)
         rc = to_kubelet(r, y, err);
     else if (strcmp(resource, "nodes") == 0)
@@ -565,8 +556,7 @@ int api_relay(struct api_request *r, struct err *err)
         if (y->own_client)
             http_client_free(y->client);
         free(y->path);
-        pthread_mutex_destroy(&y->lock);
-        free(y);
+            free(y);
         return rc;
     }
     if (proxy) {

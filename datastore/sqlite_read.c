@@ -1,0 +1,290 @@
+/* Reads: one key, ranges in pieces, counts. Each call is one short read transaction on a pooled connection. */
+#include "datastore/sqlite_int.h"
+
+#include <string.h>
+
+static int check_revision(struct store *s, int64_t at, struct err *err)
+{
+    int64_t compacted = atomic_load(&s->compacted);
+
+    if (at >= compacted)
+        return 0;
+    return err_set(err, ERR_EXPIRED, "revision %lld has been compacted, the oldest is %lld", (long long)at, (long long)compacted);
+}
+
+static int check_future(int64_t at, int64_t now, struct err *err)
+{
+    if (at <= now)
+        return 0;
+    return err_set(err, ERR_BAD_REQUEST, "revision %lld is to come, the store is at %lld", (long long)at, (long long)now);
+}
+
+static int absent(struct slice key, struct err *err)
+{
+    return err_set(err, ERR_NOT_FOUND, "key %.*s not found", key.n > 200 ? 200 : (int)key.n, key.at);
+}
+
+static int get_now(struct sql_conn *c, struct slice key, struct store_row *ret, int64_t *ret_revision, struct err *err)
+{
+    sqlite3_stmt *st = sql_stmt(c, SQL_GET, err);
+
+    if (!st)
+        return -err->code;
+    sql_key(st, 1, key);
+    int rc = sql_step(c, st, "get a key", err);
+    if (rc <= 0)
+        return rc < 0 ? rc : err_set(err, ERR_IO, "get a key: no answer");
+    int64_t last = sqlite3_column_int64(st, 0), id = sqlite3_column_int64(st, 1);
+    if (ret_revision)
+        *ret_revision = last ? sql_revision(last) : 1;
+    if (id)
+        *ret = (struct store_row){
+            .key = bytes_new(key.at, key.n),
+            .mod_revision = sql_revision(id),
+            .create_revision = sqlite3_column_int64(st, 2),
+            .version = sqlite3_column_int64(st, 3),
+            .expiry_ms = sqlite3_column_int64(st, 4),
+            .facts = sql_bytes(st, 5),
+            .value = sql_bytes(st, 6),
+        };
+    sqlite3_reset(st);
+    return id ? 0 : absent(key, err);
+}
+
+/* The row of a key that was live at a revision: the current one if it is old enough, else one of its history. */
+static int id_at(struct sql_conn *c, struct slice key, int64_t end, int64_t *ret, struct err *err)
+{
+    sqlite3_stmt *st = sql_stmt(c, SQL_CURRENT, err);
+
+    if (!st)
+        return -err->code;
+    sql_key(st, 1, key);
+    int rc = sql_step(c, st, "look up a key", err);
+    int64_t id = rc > 0 ? sqlite3_column_int64(st, 0) : 0;
+    sqlite3_reset(st);
+    if (rc < 0 || (id && id <= end)) {
+        *ret = id;
+        return rc < 0 ? rc : 0;
+    }
+    st = sql_stmt(c, SQL_AT, err);
+    if (!st)
+        return -err->code;
+    sql_key(st, 1, key);
+    sqlite3_bind_int64(st, 2, end);
+    rc = sql_step(c, st, "look up a key", err);
+    *ret = rc > 0 && sqlite3_column_int64(st, 1) > end ? sqlite3_column_int64(st, 0) : 0;
+    sqlite3_reset(st);
+    return rc < 0 ? rc : 0;
+}
+
+static int get_at(struct store *s, struct sql_conn *c, struct slice key, int64_t at, struct store_row *ret, int64_t *ret_revision,
+                  struct err *err)
+{
+    int64_t now = 0, id = 0;
+    int rc = sql_do(c, SQL_BEGIN, "begin a read", err);
+
+    if (rc == 0)
+        rc = sql_snapshot(c, &now, err);
+    if (rc == 0)
+        rc = check_future(at, now, err);
+    if (rc == 0)
+        rc = check_revision(s, at, err);
+    if (rc == 0)
+        rc = id_at(c, key, sql_end_of(at), &id, err);
+    if (rc < 0)
+        return rc;
+    if (ret_revision)
+        *ret_revision = now;
+    if (!id)
+        return absent(key, err);
+    rc = sql_row(c, id, false, ret, NULL, err);
+    if (rc == 0)
+        return err_set(err, ERR_IO, "datastore damaged: row %lld is in the index, not in the log", (long long)id);
+    return rc < 0 ? rc : 0;
+}
+
+int store_get(struct ctx *ctx, struct store *s, struct slice key, int64_t at_revision, struct store_row *ret, int64_t *ret_revision,
+              struct err *err)
+{
+    struct sql_conn *c = NULL;
+    int rc = readers_take(ctx, s, &c, err);
+
+    if (rc < 0)
+        return rc;
+    if (at_revision == 0)
+        rc = get_now(c, key, ret, ret_revision, err);
+    else
+        rc = get_at(s, c, key, at_revision, ret, ret_revision, err);
+    readers_give(s, c);
+    return rc;
+}
+
+static bool no_end(struct slice to)
+{
+    return to.n == 1 && to.at[0] == '\0';
+}
+
+static int compare(struct slice a, struct slice b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+    int rc = n ? memcmp(a.at, b.at, n) : 0;
+
+    return rc ? rc : (a.n > b.n) - (a.n < b.n);
+}
+
+/* What every read of a range shares: a snapshot, and a statement that gives the live keys at a revision in order. */
+struct scan {
+    struct sql_conn *c;
+    sqlite3_stmt *st;
+    struct slice from, to;
+    int64_t now, at;
+};
+
+static int scan_open(struct store *s, struct scan *scan, struct slice start, int64_t at_revision, struct err *err)
+{
+    int rc = sql_do(scan->c, SQL_BEGIN, "begin a read", err);
+
+    if (rc == 0)
+        rc = sql_snapshot(scan->c, &scan->now, err);
+    scan->at = at_revision ? at_revision : scan->now;
+    if (rc == 0)
+        rc = check_future(scan->at, scan->now, err);
+    if (rc == 0)
+        rc = check_revision(s, scan->at, err);
+    if (rc < 0)
+        return rc;
+    scan->st = sql_stmt(scan->c, scan->at == scan->now ? SQL_KEYS_NOW : SQL_KEYS_AT, err);
+    if (!scan->st)
+        return -err->code;
+    sql_key(scan->st, 1, start);
+    if (scan->at != scan->now)
+        sqlite3_bind_int64(scan->st, 2, sql_end_of(scan->at));
+    return 0;
+}
+
+/* 1: *ret_key (valid until the next step) and *ret_id, 0: the end. */
+static int scan_next(struct scan *scan, struct slice *ret_key, int64_t *ret_id, struct err *err)
+{
+    int rc = sql_step(scan->c, scan->st, "read a range", err);
+
+    if (rc <= 0)
+        return rc;
+    *ret_key = sql_slice(scan->st, 0);
+    *ret_id = sqlite3_column_int64(scan->st, 1);
+    if (scan->to.n == 0)
+        return slice_eq(*ret_key, scan->from);
+    return no_end(scan->to) || compare(*ret_key, scan->to) < 0;
+}
+
+static void scan_close(struct store *s, struct scan *scan)
+{
+    if (scan->st)
+        sqlite3_reset(scan->st);
+    readers_give(s, scan->c);
+}
+
+static size_t row_bytes(const struct store_row *row)
+{
+    return row->key->n + (row->value ? row->value->n : 0) + (row->facts ? row->facts->n : 0);
+}
+
+/* One row to fn. Returns fn's result. */
+static int lend(struct scan *scan, int64_t id, const struct store_range *range, store_row_fn *fn, void *arg, size_t *bytes,
+                bool *stop, struct err *err)
+{
+    struct store_row row = { 0 };
+    int rc = sql_row(scan->c, id, range->facts_only, &row, NULL, err);
+
+    if (rc == 0)
+        return err_set(err, ERR_IO, "datastore damaged: row %lld is in the index, not in the log", (long long)id);
+    if (rc < 0)
+        return rc;
+    *bytes += row_bytes(&row);
+    rc = fn(arg, &row, stop, err);
+    store_row_clear(&row);
+    return rc;
+}
+
+/* Rows until a limit; then looks whether there is one more, where the next call goes on. */
+static int range_rows(struct scan *scan, struct store_range *range, store_row_fn *fn, void *arg, struct bytes **ret_next, struct err *err)
+{
+    size_t rows = 0, bytes = 0;
+    size_t max_rows = range->max_rows ? range->max_rows : SQL_CALL_ROWS;
+    size_t max_bytes = range->max_bytes ? range->max_bytes : SQL_CALL_BYTES;
+    struct slice key;
+    bool stop = false;
+    int64_t id;
+    int rc;
+
+    while ((rc = scan_next(scan, &key, &id, err)) > 0) {
+        if (stop || rows >= max_rows || bytes >= max_bytes) {
+            *ret_next = bytes_new(key.at, key.n);
+            return 0;
+        }
+        rc = lend(scan, id, range, fn, arg, &bytes, &stop, err);
+        if (rc < 0)
+            return rc;
+        rows += rc == 0;
+    }
+    return rc;
+}
+
+int store_range(struct ctx *ctx, struct store *s, struct store_range *range, store_row_fn *fn, void *arg, struct err *err)
+{
+    struct scan scan = { .from = range->from, .to = range->to };
+    struct slice start = range->next ? (struct slice){ range->next->at, range->next->n } : range->from;
+    struct bytes *next = NULL;
+    bool first = !range->revision;
+    int rc = ctx_check(ctx, err);
+
+    if (rc == 0)
+        rc = readers_take(ctx, s, &scan.c, err);
+    if (rc < 0)
+        return rc;
+    rc = scan_open(s, &scan, start, range->at_revision, err);
+    if (rc == 0)
+        rc = range_rows(&scan, range, fn, arg, &next, err);
+    scan_close(s, &scan);
+    if (rc < 0)
+        return rc;
+    bytes_unref(range->next);
+    range->next = next;
+    range->more = next != NULL;
+    if (first) {
+        range->revision = scan.now;
+        if (!range->at_revision && range->more && (range->hold = sql_hold_take(s, scan.at)))
+            range->held_in = s;
+        range->at_revision = scan.at;
+    }
+    return 0;
+}
+
+void store_range_end(struct store_range *range)
+{
+    if (range->hold)
+        sql_hold_drop(range->held_in, range->hold);
+    bytes_unref(range->next);
+    range->hold = NULL;
+    range->held_in = NULL;
+    range->next = NULL;
+}
+
+enum { COUNT_SLICE = 4096 };
+
+int store_count(struct ctx *ctx, struct store *s, struct slice from, struct slice to, int64_t at_revision, int64_t *ret, struct err *err)
+{
+    struct scan scan = { .from = from, .to = to };
+    struct slice key;
+    int64_t n = 0, id;
+    int rc = readers_take(ctx, s, &scan.c, err);
+
+    if (rc < 0)
+        return rc;
+    rc = scan_open(s, &scan, from, at_revision, err);
+    while (rc == 0 && (rc = scan_next(&scan, &key, &id, err)) > 0)
+        rc = ++n % COUNT_SLICE ? 0 : ctx_check(ctx, err);
+    scan_close(s, &scan);
+    if (rc == 0)
+        *ret = n;
+    return rc;
+}
