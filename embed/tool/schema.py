@@ -228,6 +228,7 @@ def write_resources(blob, types, kinds, resources, columns):
         cols = by_kind.get((r["group"], r["kind"]))
         for k in ("group", "version", "resource", "kind", "singular"):
             blob.text(r[k])
+        blob.text(r.get("storageVersionHash"))
         blob.ref(types.named(kinds[r["group"], r["version"], r["kind"]], {}))
         blob.ref(("strings", i))
         blob.ref(("subresources", i))

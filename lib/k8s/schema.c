@@ -261,7 +261,7 @@ static void fill_resources(struct schema *s)
         struct resource *to = &s->resources[i];
         to->pub = (struct schema_resource){
             .group = text(&r->group), .version = text(&r->version), .resource = text(&r->resource), .kind = text(&r->kind),
-            .singular = text(&r->singular), .namespaced = r->namespaced, .verbs = r->verbs,
+            .singular = text(&r->singular), .storage_hash = text(&r->storage_hash), .namespaced = r->namespaced, .verbs = r->verbs,
             .short_names = fill_texts(s, texts, r->n_short), .categories = fill_texts(s, texts + r->n_short, r->n_categories),
             .subresources = fill_subresources(s, r), .n_subresources = r->n_subresources, .type = schema_follow(&r->type),
             .index = (int)i,

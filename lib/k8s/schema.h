@@ -96,6 +96,7 @@ struct schema_subresource {
 struct schema_resource {
     const char *group, *version; /* group "" for core */
     const char *resource, *kind, *singular;
+    const char *storage_hash; /* discovery's storageVersionHash; "" when nothing is stored */
     bool namespaced;
     unsigned verbs;
     const char *const *short_names, *const *categories; /* end with NULL */

@@ -92,7 +92,7 @@ static void check_type(struct check *c, const struct schema_blob *b, const struc
 
 static void check_resource(struct check *c, const struct schema_blob *b, const struct schema_blob_resource *r)
 {
-    strings(c, &r->group, 5);
+    strings(c, &r->group, 6);
     type_ref(c, b, &r->type);
     const schema_ref *texts = range(c, &r->texts, (size_t)r->n_short + r->n_categories, sizeof(*texts));
     const struct schema_blob_subresource *sub = range(c, &r->subresources, r->n_subresources, sizeof(*sub));

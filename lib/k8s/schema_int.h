@@ -58,7 +58,7 @@ struct schema_blob_subresource {
 };
 
 struct schema_blob_resource {
-    schema_ref group, version, resource, kind, singular, type;
+    schema_ref group, version, resource, kind, singular, storage_hash, type;
     schema_ref texts; /* refs: short names, then categories */
     schema_ref subresources, columns;
     uint16_t verbs;
