@@ -326,15 +326,10 @@ static const struct fieldset *allowed_for_kubectl(struct apply *s, json_t *live)
 
 static int refuse(struct apply *s, const json_t *config, const char *why, struct err *err)
 {
-    struct k8s_status *st = arena_alloc(s->arena, sizeof(*st));
-    const char *version = s->by->api_version, *kind = json_string_value(json_object_get(config, "kind"));
+    const char *kind = json_string_value(json_object_get(config, "kind"));
 
-    *st = (struct k8s_status){ .http = 500, .reason = "" };
-    st->message = arena_printf(s->arena, "failed to create typed patch object (%s/%s; %s, Kind=%s): %s", meta_namespace(config),
-                               meta_name(config), version, kind ? kind : "", why);
-    int rc = err_set(err, ERR_IO, "%s", st->message);
-    err->status = st;
-    return rc;
+    return status_plain(s->ctx, err, "failed to create typed patch object (%s/%s; %s, Kind=%s): %s", meta_namespace(config),
+                        meta_name(config), s->by->api_version, kind ? kind : "", why);
 }
 
 static int check_config(struct apply *s, const json_t *live, const json_t *config, struct err *err)
