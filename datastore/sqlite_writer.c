@@ -68,8 +68,10 @@ int sql_writer_commit(struct store *s, int64_t revision, struct err *err)
     int rc = sql_do(s->writer, SQL_COMMIT, "commit", err);
 
     if (rc < 0) {
+        struct err again;
         s->fence_needed = true;
         sql_writer_rollback(s);
+        ERR_IGNORE(fence(s, &again)); /* before anybody is told; if not now, before the next write */
         return rc;
     }
     if (s->n_events == 0)

@@ -67,7 +67,8 @@ struct store_op {
  * An empty store has revision 1, so the first change gets 2. A key may come several times; the steps see each other.
  * Errors: CONFLICT, EXISTS, NOT_FOUND; TOO_LARGE (value > STORE_VALUE_MAX_BYTES, too many ops); BAD_REQUEST (no key, a PUT
  *         without value); UNAVAILABLE (closing, queue full);
- *         IO (disk full, say: nothing was written, later writes may work again); TIMEOUT: the outcome is unknown.
+ *         IO (disk full, say: nothing was written, later writes may work again; only if the disk takes nothing at all any
+ *         more and the process then dies, a commit whose sync failed may be there afterwards); TIMEOUT: the outcome is unknown.
  * Blocks: until committed and synced, or ctx's deadline. */
 CHECK_RC int store_txn(struct ctx *ctx, struct store *s, const struct store_op *ops, size_t n, int64_t *ret_revision,
                        int *ret_failed, struct store_row *ret_live, struct err *err);
@@ -128,6 +129,7 @@ int64_t store_revision(struct store *s);  /* last committed */
 int64_t store_compacted(struct store *s); /* reads below it fail with EXPIRED */
 
 /* Forgets versions older than `revision` that are not current, in small steps between commits; held revisions bound it.
+ * A revision that is to come stands for the current one. On TIMEOUT it goes on by itself, also after a restart.
  * Called by the owner's timer (5 minutes) with the revision of the last call. */
 CHECK_RC int store_compact(struct ctx *ctx, struct store *s, int64_t revision, struct err *err);
 

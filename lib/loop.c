@@ -1,6 +1,7 @@
 #include "lib/loop.h"
 
 #include "lib/auto.h"
+#include "lib/due.h"
 #include "lib/mem.h"
 
 #include <assert.h>
@@ -19,13 +20,9 @@ struct posts {
     size_t n, cap;
 };
 
-enum { TIMER_RUNNING = -1 };
-
 struct loop_timer {
+    struct due_node due; /* first: the heap gives it back */
     struct loop *loop;
-    int64_t due_ms;
-    uint64_t seq; /* the order of starting decides between equal times */
-    ptrdiff_t at; /* place in the heap, or TIMER_RUNNING */
     void (*fn)(void *arg);
     void *arg;
 };
@@ -40,9 +37,7 @@ struct loop {
 
     pthread_mutex_t lock;
     struct posts posts;
-    struct loop_timer **timers; /* a binary heap, the earliest first */
-    size_t n_timers, cap_timers;
-    uint64_t timer_seq;
+    struct due timers;
     bool stop, rearm;
 };
 
@@ -54,82 +49,25 @@ static int64_t now_ms(void)
     return (int64_t)(uv_hrtime() / 1000000);
 }
 
-/* The heap of timers; callers hold the lock. */
-
-static bool timer_before(const struct loop_timer *a, const struct loop_timer *b)
-{
-    return a->due_ms != b->due_ms ? a->due_ms < b->due_ms : a->seq < b->seq;
-}
-
-static void heap_put(struct loop *l, struct loop_timer *t, size_t at)
-{
-    l->timers[at] = t;
-    t->at = (ptrdiff_t)at;
-}
-
-static void heap_up(struct loop *l, struct loop_timer *t, size_t at)
-{
-    while (at > 0 && timer_before(t, l->timers[(at - 1) / 2])) {
-        heap_put(l, l->timers[(at - 1) / 2], at);
-        at = (at - 1) / 2;
-    }
-    heap_put(l, t, at);
-}
-
-static void heap_down(struct loop *l, struct loop_timer *t, size_t at)
-{
-    for (size_t child; (child = 2 * at + 1) < l->n_timers; at = child) {
-        if (child + 1 < l->n_timers && timer_before(l->timers[child + 1], l->timers[child]))
-            child++;
-        if (!timer_before(l->timers[child], t))
-            break;
-        heap_put(l, l->timers[child], at);
-    }
-    heap_put(l, t, at);
-}
-
-static void heap_add(struct loop *l, struct loop_timer *t)
-{
-    if (l->n_timers == l->cap_timers) {
-        l->cap_timers = l->cap_timers ? 2 * l->cap_timers : 16;
-        l->timers = mem_realloc(l->timers, l->cap_timers * sizeof(*l->timers));
-    }
-    heap_up(l, t, l->n_timers++);
-}
-
-static void heap_remove(struct loop *l, struct loop_timer *t)
-{
-    size_t at = (size_t)t->at;
-    struct loop_timer *last = l->timers[--l->n_timers];
-
-    assert(l->timers[at] == t);
-    if (last == t)
-        return;
-    heap_down(l, last, at);
-    heap_up(l, last, (size_t)last->at);
-}
-
-/* The next timer that is due, marked as running; NULL: none. */
+/* The next timer whose time has come, out of the heap and thereby running; NULL: none. */
 static struct loop_timer *take_due(struct loop *l)
 {
     LOCK_SCOPE(&l->lock);
-    if (l->n_timers == 0 || l->timers[0]->due_ms > now_ms())
+    struct due_node *first = due_first(&l->timers);
+
+    if (!first || first->at_ms > now_ms())
         return NULL;
-    struct loop_timer *t = l->timers[0];
-    heap_remove(l, t);
-    t->at = TIMER_RUNNING;
-    return t;
+    due_remove(&l->timers, first);
+    return (struct loop_timer *)first;
 }
 
 static void on_alarm(uv_timer_t *alarm);
 
 static void arm(struct loop *l)
 {
-    int64_t due_ms = -1;
-
     pthread_mutex_lock(&l->lock);
-    if (l->n_timers > 0)
-        due_ms = l->timers[0]->due_ms;
+    const struct due_node *first = due_first(&l->timers);
+    int64_t due_ms = first ? first->at_ms : -1;
     l->rearm = false;
     pthread_mutex_unlock(&l->lock);
     if (uv_is_closing((uv_handle_t *)&l->alarm))
@@ -236,9 +174,11 @@ static void loop_destroy(struct loop *l)
     int rc = uv_loop_close(&l->uv);
 
     assert(rc == 0); /* every handle was closed */
-    for (size_t i = 0; i < l->n_timers; i++)
-        free(l->timers[i]);
-    free(l->timers);
+    for (struct due_node *t; (t = due_first(&l->timers));) {
+        due_remove(&l->timers, t);
+        free((struct loop_timer *)t);
+    }
+    due_clear(&l->timers);
     free(l->posts.at);
     pthread_mutex_destroy(&l->lock);
     free(l);
@@ -313,25 +253,25 @@ struct loop_timer *loop_timer_start(struct loop *l, int64_t after_ms, void (*fn)
     int64_t now = now_ms();
 
     *t = (struct loop_timer){ .loop = l, .fn = fn, .arg = arg };
-    t->due_ms = after_ms <= 0 ? now : after_ms > INT64_MAX / 2 ? INT64_MAX / 2 : now + after_ms;
+    int64_t due_ms = after_ms <= 0 ? now : after_ms > INT64_MAX / 2 ? INT64_MAX / 2 : now + after_ms;
     LOCK_SCOPE(&l->lock);
-    t->seq = l->timer_seq++;
-    heap_add(l, t);
-    if (t->at == 0 && !l->rearm) {
+    due_add(&l->timers, &t->due, due_ms);
+    if (due_first(&l->timers) == &t->due && !l->rearm) {
         l->rearm = true;
         uv_async_send(&l->wake);
     }
     return t;
 }
 
-void loop_timer_cancel(struct loop_timer *t)
+bool loop_timer_cancel(struct loop_timer *t)
 {
     if (!t)
-        return;
+        return true;
     struct loop *l = t->loop;
     LOCK_SCOPE(&l->lock);
-    if (t->at == TIMER_RUNNING)
-        return; /* its memory goes when fn is back */
-    heap_remove(l, t);
+    if (!due_waits(&t->due))
+        return false; /* it runs; its memory goes when fn is back */
+    due_remove(&l->timers, &t->due);
     free(t);
+    return true;
 }

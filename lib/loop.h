@@ -25,7 +25,7 @@ void loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
  * who cancels from another thread shares a lock with fn). fn may start and cancel timers. */
 struct loop_timer;
 struct loop_timer *loop_timer_start(struct loop *l, int64_t after_ms, void (*fn)(void *arg), void *arg);
-/* After it returns fn will not run unless it is running already (from another thread). NULL allowed. */
-void loop_timer_cancel(struct loop_timer *t);
+/* true: fn will not run. false: it runs already (on the loop's thread), and may not have got to a lock yet. NULL allowed. */
+bool loop_timer_cancel(struct loop_timer *t);
 
 #endif

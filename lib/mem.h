@@ -29,7 +29,7 @@ void *arena_alloc(struct arena *a, size_t n); /* zeroed, aligned to 16 */
 char *arena_strdup(struct arena *a, const char *s);
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
-char *arena_vprintf(struct arena *a, const char *fmt, va_list args);
+char *arena_vprintf(struct arena *a, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 /* Calls release(p) when the arena goes; the latest first. */
 void arena_on_free(struct arena *a, void (*release)(void *p), void *p);
 

@@ -5,6 +5,7 @@
  *
  * A key never runs twice at once; a key added while it runs runs again afterwards; failures come back with backoff
  * (5 ms doubling to 1000 s as client-go's default, reset by success). Jobs run on the pool, at most `workers` at once.
+ * Bounded by its keys: an entry lives while its key is ready, running, delayed or failing.
  * Source: k8s.io/client-go util/workqueue (behaviour).
  * Thread: any.
  */
@@ -16,8 +17,8 @@
 struct queue;
 
 /* One level-triggered pass. ctx has an arena freed after the call and the queue's deadline.
- * *ret_again_ms starts at -1: look again only when something changes; >= 0: in that many ms.
- * A failure is logged by the queue (once a key and message) and comes back with backoff. */
+ * *ret_again_ms starts at -1: look again only when something changes; >= 0: in that many ms, unless a pass comes
+ * earlier, which then decides anew. A failure (conflicts apart) is logged by the queue (once a key and message) and comes back with backoff. */
 typedef int queue_reconcile_fn(void *arg, struct ctx *ctx, const char *key, int64_t *ret_again_ms, struct err *err);
 
 struct queue_options {
@@ -31,10 +32,12 @@ struct queue_options {
     const struct user *user; /* whose identity ctx carries; NULL allowed */
 };
 
+/* pool and loop outlive the queue. */
 struct queue *queue_new(const struct queue_options *options, queue_reconcile_fn *fn, void *arg);
 void queue_add(struct queue *q, const char *key);
 void queue_add_after(struct queue *q, const char *key, int64_t after_ms); /* the earlier of several wins */
-void queue_stop(struct queue *q); /* no new passes; cancels and waits for the running ones */
+/* No new passes; cancels and waits for the running ones. Not from a pass of its own, nor from the loop. Adding does nothing afterwards. */
+void queue_stop(struct queue *q);
 void queue_free(struct queue *q); /* stops first; NULL allowed */
 
 struct queue_stats {

@@ -5,6 +5,7 @@
  *
  * A session is fed ciphertext and gives plaintext, and the other way round; who owns the socket moves the bytes.
  * Contexts are shared and reference-counted: a new certificate is a new context, running sessions keep theirs.
+ * An idle session that is ready keeps about 3 KB (measured; with mbedTLS's own buffers it was 39 KB); a handshake 40 KB.
  * Thread: a context any, a session one thread at a time.
  * Times of certificates are decided by the clock handed in (DESIGN decision 13).
  */
@@ -34,7 +35,8 @@ struct tls;
 struct tls *tls_new(struct tls_ctx *ctx, const char *server_name);
 void tls_free(struct tls *t);
 
-/* Ciphertext that came from the peer. Copies what it can't use yet (bounded: 64 KB, then IO). */
+/* Ciphertext that came from the peer. Copies it (bounded: 128 KB not read yet, then IO; so after a tls_read that left nothing
+ * for want of max_bytes 64 KB always fit). */
 CHECK_RC int tls_feed(struct tls *t, const void *data, size_t n, struct err *err);
 /* Moves the handshake and decrypts into `to`, at most max_bytes. After it look at tls_out: there may be records to send.
  * Errors: UNAUTHORIZED (the peer's certificate is refused, with why), IO (protocol, alert). */
@@ -42,7 +44,8 @@ CHECK_RC int tls_read(struct tls *t, struct buf *to, size_t max_bytes, struct er
 /* Encrypts; the records are in tls_out. Before the handshake is done data is queued. */
 CHECK_RC int tls_write(struct tls *t, const void *data, size_t n, struct err *err);
 void tls_close_notify(struct tls *t);
-struct buf *tls_out(struct tls *t);      /* ciphertext to send; the caller drops what it sent */
+struct buf *tls_out(struct tls *t);      /* ciphertext to send; the caller drops what it sent (or takes
+                                          * the whole; buf_clear when idle gives its memory back) */
 bool tls_ready(const struct tls *t);     /* the handshake is done */
 bool tls_peer_closed(const struct tls *t);
 const char *tls_alpn(const struct tls *t); /* "" when none */

@@ -38,6 +38,38 @@ uint32_t tls_judge_again(const struct tls_judge *judge, const mbedtls_x509_crt *
 void tls_judge_why(const struct tls_judge *judge, const mbedtls_x509_crt *leaf, uint32_t flags,
                    char to[TLS_WHY_BYTES]);
 
+/* --- records after the handshake --- */
+
+enum {
+    TLS_RECORD_MAX_BYTES = 16384, /* of plaintext */
+    TLS_TYPE_ALERT = 21,
+    TLS_TYPE_HANDSHAKE = 22,
+    TLS_TYPE_DATA = 23,
+    TLS_ALERT_CLOSE_NOTIFY = 0,
+    TLS_ALERT_UNEXPECTED_MESSAGE = 10,
+    TLS_ALERT_BAD_RECORD_MAC = 20,
+    TLS_ALERT_RECORD_OVERFLOW = 22,
+    TLS_ALERT_DECODE_ERROR = 50,
+    TLS_ALERT_PROTOCOL_VERSION = 70,
+    TLS_ALERT_INTERNAL_ERROR = 80,
+    TLS_ALERT_NO_RENEGOTIATION = 100,
+};
+
+struct tls_records;
+/* Takes the keys and counters out of a session whose handshake is done; mbedtls_ssl_free is all that may follow for it. */
+struct tls_records *tls_records_take(mbedtls_ssl_context *ssl);
+void tls_records_free(struct tls_records *r);
+/* Appends one sealed record of at most TLS_RECORD_MAX_BYTES. 0 or mbedTLS's error. */
+int tls_records_seal(struct tls_records *r, int type, const void *data, size_t n, struct buf *out);
+
+struct tls_record {
+    int type;
+    unsigned char *at; /* plaintext, in the place of the ciphertext */
+    size_t n, used;    /* used: bytes of the whole record */
+};
+/* Opens the record that begins at `at`, in place. 1: *ret is set; 0: it is not all there; else minus the alert to send. */
+int tls_records_open(struct tls_records *r, unsigned char *at, size_t n, struct tls_record *ret);
+
 /* "bad certificate" and so on for an alert's number, as Go's crypto/tls. */
 const char *tls_alert_text(int alert);
 

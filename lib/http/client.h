@@ -3,7 +3,8 @@
 /*
  * client - HTTP calls to one base URL: one shared HTTP/2 connection where the peer speaks it, else kept-alive HTTP/1.1 ones.
  *
- * Thread: http_call and http_download block a worker (within pool_wait_*); http_stream_open's callbacks come on the loop.
+ * Limits: 4096 calls and streams at once (then TOO_MANY), 64 HTTP/1.1 connections (more calls wait; idle ones close after 60 s), answer headers 64 KB.
+ * Source: RFC 9112, RFC 9113. Thread: http_call and http_download block a worker (within pool_wait_*); http_stream_open's callbacks come on the loop.
  * Dead connections are noticed (HTTP/2 PING after 30 s of silence while streams are open); a call is retried once on a fresh connection only when
  * the request was not processed (refused stream, GOAWAY, connection failed before the first byte).
  */
@@ -17,6 +18,7 @@ struct http_client_options {
     struct loop *loop;
     const char *url;      /* scheme://host:port, path ignored */
     struct tls_ctx *tls;  /* for https */
+    struct tls_ctx *tls_http1; /* the same without "h2" in its ALPN: for upgrades and http1_only; NULL: tls */
     const char *server_name; /* NULL: the host */
     const char *bearer;   /* token; NULL: none */
     const char *const *headers; /* name, value, …, NULL: sent with each request */
@@ -26,7 +28,8 @@ struct http_client_options {
     void *dial_arg;
 };
 CHECK_RC int http_client_new(const struct http_client_options *options, struct http_client **ret, struct err *err);
-void http_client_free(struct http_client *c); /* ends what runs with CANCELED; NULL allowed */
+/* Ends what runs with CANCELED; when it returns no callback will come any more. Not from a callback of this client; NULL allowed. */
+void http_client_free(struct http_client *c);
 
 struct http_call {
     const char *method, *path;  /* path with query */
@@ -60,12 +63,13 @@ struct http_stream_cb {
 };
 struct http_stream *http_stream_open(struct http_client *c, const struct http_call *call, const struct http_stream_cb *cb,
                                      void *arg);
-void http_stream_close(struct http_stream *s); /* any thread; on_end still comes */
+void http_stream_close(struct http_stream *s); /* any thread, before on_end was called; on_end still comes, with CANCELED */
 void http_stream_pause(struct http_stream *s); /* loop thread: back-pressure */
 void http_stream_resume(struct http_stream *s);
 
 /* Sends an HTTP/1.1 Upgrade request on a connection of its own. On 101 (or 200 to CONNECT) `take` gets the raw connection on the loop thread; else
- * `refuse` gets the answer (answer NULL and why when there was none). */
+ * `refuse` gets the answer (answer NULL and why when there was none; its body cut at 64 KB). `take` installs the new owner's ops before it returns:
+ * bytes that came behind the 101 are given to them right after. call's headers name Upgrade and Connection. */
 struct http_upgrade_cb {
     void (*take)(void *arg, struct conn *c, const struct http_headers *headers);
     void (*refuse)(void *arg, const struct http_answer *answer, const struct err *why);

@@ -21,6 +21,9 @@ struct apply_manager {
     const char *subresource; /* "" for the main resource */
     const char *api_version; /* "apps/v1" of the request */
     int64_t now_s;
+    /* Paths ("status", "metadata.labels") this request may not own, ending with NULL; what it changes there changes no owners.
+     * NULL: "status" for the main resource, "spec" for status. */
+    const char *const *reset;
 };
 
 /* After a create, update or (non-apply) patch: recomputes object's managedFields from the change live -> object (live NULL: create).
@@ -32,6 +35,10 @@ CHECK_RC int apply_update_managed(struct ctx *ctx, const struct schema_type *typ
  * *ret is the new object with managedFields. Errors: CONFLICT with causes FieldManagerConflict worded as upstream's; BAD_REQUEST. */
 CHECK_RC int apply_patch(struct ctx *ctx, const struct schema_type *type, const json_t *live, const json_t *config,
                          const struct apply_manager *manager, bool force, json_t **ret, struct err *err);
+
+/* Takes back timestamps in managedFields when nothing else differs from live (resourceVersion apart). Both functions above do it;
+ * call it again when defaulting or admission changed the object since. */
+void apply_keep_times(const json_t *live, json_t *object);
 
 /* Removes managedFields entries' ownership of what a subresource or a status reset may not own (paths like "status"). */
 void apply_strip(json_t *object, const char *path);

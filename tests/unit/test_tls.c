@@ -438,11 +438,123 @@ TEST(tls_not_tls)
     tls_free(t);
 
     t = tls_new(c, NULL);
-    char *big = mem_zalloc(65537);
-    CHECK_INT(tls_feed(t, big, 65536, &err), 0);
+    char *big = mem_zalloc(131072);
+    CHECK_INT(tls_feed(t, big, 131072, &err), 0);
     CHECK_INT(tls_feed(t, big, 1, &err), -ERR_IO);
     tls_free(t);
     free(big);
     tls_ctx_unref(c);
+    world_clear(&w);
+}
+
+/* A ready pair and one record of the client's, not yet delivered. */
+static struct buf one_record(struct world *w, struct pair *p, size_t n)
+{
+    struct err err = { 0 };
+    struct tls_config s = server_config(w), c = client_config(w);
+    char *data = mem_zalloc(n);
+    struct buf record;
+
+    pair_start(p, &s, &c, "kubernetes.default");
+    CHECK_INT(tls_write(p->client, data, n, &err), 0);
+    record = *tls_out(p->client);
+    *tls_out(p->client) = (struct buf){ 0 };
+    free(data);
+    return record;
+}
+
+TEST(tls_record_changed)
+{
+    struct world w;
+
+    world_init(&w);
+    /* The version, the first and last byte of what is sealed. */
+    const size_t places[] = { 2, 5, 20, 36 };
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        struct pair p;
+        struct buf record = one_record(&w, &p, 8);
+
+        CHECK_INT((int64_t)buf_len(&record), 37);
+        record.b->at[places[i]] ^= 1;
+        CHECK_INT(tls_feed(p.server, buf_at(&record), buf_len(&record), &p.server_err), 0);
+        CHECK_INT(tls_read(p.server, &p.to_server, 100, &p.server_err), -ERR_IO);
+        CHECK_STR(p.server_err.msg, i == 0 ? "local error: tls: protocol version not supported" : "local error: tls: bad record MAC");
+        CHECK_INT((int64_t)buf_len(&p.to_server), 0);
+        CHECK_INT(tls_write(p.server, "x", 1, &p.server_err), -ERR_IO);
+        p.server_rc = 0;
+        CHECK(move(p.server, p.client, &p.to_client, &p.client_rc, &p.client_err));
+        CHECK_STR(p.client_err.msg, i == 0 ? "remote error: tls: protocol version not supported" : "remote error: tls: bad record MAC");
+        buf_clear(&record);
+        pair_clear(&p);
+    }
+    world_clear(&w);
+}
+
+TEST(tls_record_replayed)
+{
+    struct world w;
+    struct pair p;
+
+    world_init(&w);
+    struct buf record = one_record(&w, &p, 8);
+    buf_add(&record, buf_at(&record), buf_len(&record));
+    CHECK_INT(tls_feed(p.server, buf_at(&record), buf_len(&record), &p.server_err), 0);
+    CHECK_INT(tls_read(p.server, &p.to_server, 100, &p.server_err), -ERR_IO);
+    CHECK_STR(p.server_err.msg, "local error: tls: bad record MAC");
+    CHECK_INT((int64_t)buf_len(&p.to_server), 8);
+    buf_clear(&record);
+    pair_clear(&p);
+    world_clear(&w);
+}
+
+TEST(tls_record_sizes)
+{
+    struct world w;
+    struct pair p;
+    struct err err = { 0 };
+
+    world_init(&w);
+    struct buf record = one_record(&w, &p, 16385); /* one more than a record holds */
+    CHECK_INT((int64_t)buf_len(&record), 16384 + 1 + 2 * 29);
+    for (size_t i = 0; i < buf_len(&record); i++) { /* byte by byte */
+        CHECK_INT(tls_feed(p.server, buf_at(&record) + i, 1, &err), 0);
+        CHECK_INT(tls_read(p.server, &p.to_server, 1 << 20, &err), 0);
+    }
+    CHECK_INT((int64_t)buf_len(&p.to_server), 16385);
+    buf_clear(&record);
+    /* A length no record may have. */
+    CHECK_INT(tls_feed(p.server, "\x17\x03\x03\xff\xff", 5, &err), 0);
+    CHECK_INT(tls_read(p.server, &p.to_server, 100, &err), -ERR_IO);
+    CHECK_STR(err.msg, "local error: tls: record overflow");
+    pair_clear(&p);
+    world_clear(&w);
+}
+
+/* What is fed while an opened record waits to be read. */
+TEST(tls_feed_behind_an_unread_rest)
+{
+    struct world w;
+    struct pair p;
+    struct err err = { 0 };
+
+    world_init(&w);
+    struct buf record = one_record(&w, &p, 1000);
+    CHECK_INT(tls_feed(p.server, buf_at(&record), buf_len(&record), &err), 0);
+    CHECK_INT(tls_read(p.server, &p.to_server, 10, &err), 0);
+    for (int i = 0; i < 40; i++) {
+        struct buf *out = tls_out(p.client);
+
+        CHECK_INT(tls_write(p.client, "abcdefghij", 10, &err), 0);
+        CHECK_INT(tls_feed(p.server, buf_at(out), buf_len(out), &err), 0);
+        buf_drop(out, buf_len(out));
+        CHECK_INT(tls_read(p.server, &p.to_server, 10, &err), 0);
+    }
+    CHECK_INT((int64_t)buf_len(&p.to_server), 410);
+    CHECK_INT(tls_read(p.server, &p.to_server, 1 << 20, &err), 0);
+    CHECK_INT((int64_t)buf_len(&p.to_server), 1400);
+    CHECK_STR(buf_at(&p.to_server) + 1390, "abcdefghij");
+    CHECK(buf_at(&p.to_server)[999] == 0 && buf_at(&p.to_server)[1000] == 'a');
+    buf_clear(&record);
+    pair_clear(&p);
     world_clear(&w);
 }
