@@ -35,7 +35,7 @@ struct h1 {
     int64_t left; /* of the length its headers promise; -1: they don't */
 };
 
-void h1_new(struct peer *p)
+void peer_h1_new(struct peer *p)
 {
     p->state = PEER_H1;
     p->since_ms = p->active_ms = peer_now(p);
@@ -43,7 +43,7 @@ void h1_new(struct peer *p)
     p->h1->fresh = true;
 }
 
-void h1_free(struct h1 *h)
+void peer_h1_free(struct h1 *h)
 {
     if (!h)
         return;
@@ -133,9 +133,9 @@ static bool try_h2(struct peer *p)
     if (n < H2_PREFACE_BYTES)
         return true;
     struct bytes *b = buf_take(&h->in);
-    h1_free(TAKE(p->h1));
-    h2_new(p);
-    h2_data(p, b->at, b->n);
+    peer_h1_free(TAKE(p->h1));
+    peer_h2_new(p);
+    peer_h2_data(p, b->at, b->n);
     bytes_unref(b);
     return true;
 }
@@ -227,7 +227,7 @@ static void read_on(struct peer *p)
         conn_pause(p->conn);
 }
 
-void h1_data(struct peer *p, const char *data, size_t n)
+void peer_h1_data(struct peer *p, const char *data, size_t n)
 {
     struct h1 *h = p->h1;
 
@@ -237,7 +237,7 @@ void h1_data(struct peer *p, const char *data, size_t n)
     read_on(p);
 }
 
-void h1_eof(struct peer *p)
+void peer_h1_eof(struct peer *p)
 {
     struct h1 *h = p->h1;
 
@@ -400,7 +400,7 @@ static void upgrade(struct peer *p, struct http_request *r)
     bytes_unref(rest);
 }
 
-void h1_step(struct peer *p, struct http_request *r)
+void peer_h1_step(struct peer *p, struct http_request *r)
 {
     if (r != p->h1->r)
         return;
@@ -412,7 +412,7 @@ void h1_step(struct peer *p, struct http_request *r)
         peer_dirty(p);
 }
 
-void h1_flush(struct peer *p)
+void peer_h1_flush(struct peer *p)
 {
     struct buf *out = &p->site->out;
     struct http_request *r = p->h1->r;
@@ -432,7 +432,7 @@ void h1_flush(struct peer *p)
         spill(p, out);
 }
 
-void h1_abort(struct peer *p, struct http_request *r)
+void peer_h1_abort(struct peer *p, struct http_request *r)
 {
     (void)r;
     conn_abort(p->conn, NULL);
@@ -440,7 +440,7 @@ void h1_abort(struct peer *p, struct http_request *r)
 
 /* --- time and the end --- */
 
-void h1_stop(struct peer *p)
+void peer_h1_stop(struct peer *p)
 {
     struct h1 *h = p->h1;
 
@@ -453,7 +453,7 @@ void h1_stop(struct peer *p)
     }
 }
 
-int64_t h1_due_ms(const struct peer *p)
+int64_t peer_h1_due_ms(const struct peer *p)
 {
     const struct h1 *h = p->h1;
 
@@ -470,7 +470,7 @@ int64_t h1_due_ms(const struct peer *p)
     return stuck ? p->active_ms + STALL_MS : INT64_MAX;
 }
 
-void h1_late(struct peer *p, int64_t now_ms)
+void peer_h1_late(struct peer *p, int64_t now_ms)
 {
     struct h1 *h = p->h1;
 

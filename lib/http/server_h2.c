@@ -275,7 +275,7 @@ static void send_head(struct peer *p, struct http_request *r)
         nghttp2_submit_rst_stream(p->h2->session, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_INTERNAL_ERROR);
 }
 
-void h2_step(struct peer *p, struct http_request *r)
+void peer_h2_step(struct peer *p, struct http_request *r)
 {
     if (r->take) {
         /* No connection of its own: clients ask for upgrades over HTTP/1.1 only. */
@@ -294,7 +294,7 @@ void h2_step(struct peer *p, struct http_request *r)
     peer_dirty(p);
 }
 
-void h2_abort(struct peer *p, struct http_request *r)
+void peer_h2_abort(struct peer *p, struct http_request *r)
 {
     nghttp2_submit_rst_stream(p->h2->session, NGHTTP2_FLAG_NONE, r->stream_id, NGHTTP2_INTERNAL_ERROR);
     peer_dirty(p);
@@ -311,7 +311,7 @@ static void say_final_goaway(struct peer *p)
     nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
 }
 
-void h2_flush(struct peer *p)
+void peer_h2_flush(struct peer *p)
 {
     struct h2 *h = p->h2;
     struct buf *out = &p->site->out;
@@ -335,14 +335,14 @@ void h2_flush(struct peer *p)
 
 /* --- the session --- */
 
-void h2_data(struct peer *p, const char *data, size_t n)
+void peer_h2_data(struct peer *p, const char *data, size_t n)
 {
     ssize_t rc = nghttp2_session_mem_recv(p->h2->session, (const uint8_t *)data, n);
 
     if (rc < 0) { /* what the peer did wrong is in a GOAWAY that is still sent */
         log_debug("http2 connection failed", "peer=%s err=%s", p->identity->address, log_q(nghttp2_strerror((int)rc)));
         nghttp2_session_terminate_session(p->h2->session, NGHTTP2_PROTOCOL_ERROR);
-        h2_flush(p);
+        peer_h2_flush(p);
         conn_close(p->conn);
         return;
     }
@@ -377,7 +377,7 @@ static nghttp2_session *session_new(struct peer *p)
     return session;
 }
 
-void h2_new(struct peer *p)
+void peer_h2_new(struct peer *p)
 {
     static const nghttp2_settings_entry settings[] = {
         { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX },
@@ -396,7 +396,7 @@ void h2_new(struct peer *p)
     peer_dirty(p);
 }
 
-void h2_free(struct h2 *h)
+void peer_h2_free(struct h2 *h)
 {
     if (!h)
         return;
@@ -404,7 +404,7 @@ void h2_free(struct h2 *h)
     free(h);
 }
 
-void h2_stop(struct peer *p)
+void peer_h2_stop(struct peer *p)
 {
     p->h2->stop = true;
     nghttp2_submit_shutdown_notice(p->h2->session);
@@ -424,7 +424,7 @@ static bool stuck(const struct peer *p)
     return false;
 }
 
-int64_t h2_due_ms(const struct peer *p)
+int64_t peer_h2_due_ms(const struct peer *p)
 {
     int64_t due = INT64_MAX;
 
@@ -438,11 +438,11 @@ int64_t h2_due_ms(const struct peer *p)
     return due;
 }
 
-void h2_late(struct peer *p, int64_t now_ms)
+void peer_h2_late(struct peer *p, int64_t now_ms)
 {
     if (p->n_requests == 0) {
         nghttp2_session_terminate_session(p->h2->session, NGHTTP2_NO_ERROR);
-        h2_flush(p);
+        peer_h2_flush(p);
         conn_close(p->conn);
         return;
     }

@@ -204,26 +204,26 @@ bool answer_skips(const struct http_request *r, const char *name);
 bool answer_has_body(const struct http_request *r);
 
 /* server_h1.c */
-void h1_new(struct peer *p);
-void h1_free(struct h1 *h);
-void h1_data(struct peer *p, const char *data, size_t n);
-void h1_eof(struct peer *p);
-void h1_step(struct peer *p, struct http_request *r);
-void h1_flush(struct peer *p);
-void h1_stop(struct peer *p);
-void h1_late(struct peer *p, int64_t now_ms);
-int64_t h1_due_ms(const struct peer *p);
-void h1_abort(struct peer *p, struct http_request *r);
+void peer_h1_new(struct peer *p);
+void peer_h1_free(struct h1 *h);
+void peer_h1_data(struct peer *p, const char *data, size_t n);
+void peer_h1_eof(struct peer *p);
+void peer_h1_step(struct peer *p, struct http_request *r);
+void peer_h1_flush(struct peer *p);
+void peer_h1_stop(struct peer *p);
+void peer_h1_late(struct peer *p, int64_t now_ms);
+int64_t peer_h1_due_ms(const struct peer *p);
+void peer_h1_abort(struct peer *p, struct http_request *r);
 
 /* server_h2.c */
-void h2_new(struct peer *p);
-void h2_free(struct h2 *h);
-void h2_data(struct peer *p, const char *data, size_t n);
-void h2_step(struct peer *p, struct http_request *r);
-void h2_flush(struct peer *p);
-void h2_stop(struct peer *p);
-void h2_late(struct peer *p, int64_t now_ms);
-int64_t h2_due_ms(const struct peer *p);
-void h2_abort(struct peer *p, struct http_request *r);
+void peer_h2_new(struct peer *p);
+void peer_h2_free(struct h2 *h);
+void peer_h2_data(struct peer *p, const char *data, size_t n);
+void peer_h2_step(struct peer *p, struct http_request *r);
+void peer_h2_flush(struct peer *p);
+void peer_h2_stop(struct peer *p);
+void peer_h2_late(struct peer *p, int64_t now_ms);
+int64_t peer_h2_due_ms(const struct peer *p);
+void peer_h2_abort(struct peer *p, struct http_request *r);
 
 #endif

@@ -423,9 +423,9 @@ void request_step(struct http_request *r)
     if (!r->peer) {
         request_done(r);
     } else if (asked & ASK_ABORT) {
-        (r->peer->state == PEER_H2 ? h2_abort : h1_abort)(r->peer, r);
+        (r->peer->state == PEER_H2 ? peer_h2_abort : peer_h1_abort)(r->peer, r);
     } else {
-        (r->peer->state == PEER_H2 ? h2_step : h1_step)(r->peer, r);
+        (r->peer->state == PEER_H2 ? peer_h2_step : peer_h1_step)(r->peer, r);
     }
 }
 

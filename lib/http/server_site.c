@@ -114,11 +114,11 @@ static void on_ready(struct conn *c, void *arg)
     p->identity = identity_new(c);
     p->plain = !tls;
     if (tls && strcmp(tls_alpn(tls), "h2") == 0)
-        h2_new(p);
+        peer_h2_new(p);
     else
-        h1_new(p);
+        peer_h1_new(p);
     if (p->site->server->stopping)
-        (p->state == PEER_H2 ? h2_stop : h1_stop)(p);
+        (p->state == PEER_H2 ? peer_h2_stop : peer_h1_stop)(p);
     peer_touch(p, HEAD_MS < p->site->server->o.idle_ms ? HEAD_MS : p->site->server->o.idle_ms);
 }
 
@@ -129,9 +129,9 @@ static void on_data(struct conn *c, void *arg, const char *data, size_t n)
     (void)c;
     p->active_ms = peer_now(p);
     if (p->state == PEER_H1)
-        h1_data(p, data, n);
+        peer_h1_data(p, data, n);
     else if (p->state == PEER_H2)
-        h2_data(p, data, n);
+        peer_h2_data(p, data, n);
 }
 
 static void on_drain(struct conn *c, void *arg)
@@ -145,7 +145,7 @@ static void on_eof(struct conn *c, void *arg)
     struct peer *p = arg;
 
     if (p->state == PEER_H1)
-        h1_eof(p);
+        peer_h1_eof(p);
     else
         conn_close(c);
 }
@@ -157,8 +157,8 @@ static void peer_free(struct peer *p)
 
     while (p->requests)
         request_gone(p->requests);
-    h1_free(p->h1);
-    h2_free(p->h2);
+    peer_h1_free(p->h1);
+    peer_h2_free(p->h2);
     identity_unref(p->identity);
     if (p->prev)
         p->prev->next = p->next;
@@ -239,9 +239,9 @@ static int64_t peer_due_ms(const struct peer *p)
     case PEER_LINGER:
         return p->since_ms + LINGER_MS;
     case PEER_H1:
-        return h1_due_ms(p);
+        return peer_h1_due_ms(p);
     case PEER_H2:
-        return h2_due_ms(p);
+        return peer_h2_due_ms(p);
     }
     return INT64_MAX;
 }
@@ -249,9 +249,9 @@ static int64_t peer_due_ms(const struct peer *p)
 static void peer_late(struct peer *p, int64_t now_ms)
 {
     if (p->state == PEER_H1)
-        h1_late(p, now_ms);
+        peer_h1_late(p, now_ms);
     else if (p->state == PEER_H2)
-        h2_late(p, now_ms);
+        peer_h2_late(p, now_ms);
     else
         conn_abort(p->conn, NULL);
 }
@@ -320,9 +320,9 @@ static void on_idle(uv_idle_t *idle)
         s->dirty = p->dirty_next;
         p->dirty = false;
         if (p->state == PEER_H2)
-            h2_flush(p);
+            peer_h2_flush(p);
         else if (p->state == PEER_H1)
-            h1_flush(p);
+            peer_h1_flush(p);
         if (p->conn)
             conn_flush(p->conn);
     }
@@ -411,9 +411,9 @@ void site_stop(void *arg)
     for (struct peer *p = s->peers, *next; p; p = next) {
         next = p->next;
         if (p->state == PEER_H1)
-            h1_stop(p);
+            peer_h1_stop(p);
         else if (p->state == PEER_H2)
-            h2_stop(p);
+            peer_h2_stop(p);
         else if (p->state == PEER_HANDSHAKE)
             conn_abort(p->conn, NULL);
     }
