@@ -93,7 +93,7 @@ static void client_open(struct h2_client *c, struct peer_server *ps, bool manual
 
     memset(c, 0, sizeof(*c));
     c->goaway = -1;
-    c->fd = server_connect(ps);
+    c->fd = peer_server_connect(ps);
     CHECK_INT(nghttp2_session_callbacks_new(&cb), 0);
     nghttp2_session_callbacks_set_send_callback(cb, client_send);
     nghttp2_session_callbacks_set_on_header_callback(cb, client_header);
@@ -178,7 +178,7 @@ TEST(http_h2_requests)
     struct h2_client c;
     struct body_source body = { 1000000 };
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     client_open(&c, &ps, false);
     int32_t hello = request(&c, "GET", "/hello?q", NULL);
     int32_t later = request(&c, "GET", "/later", NULL);
@@ -203,7 +203,7 @@ TEST(http_h2_requests)
     CHECK_INT(buf_len(&c.at[up].body), 1000000);
     WAIT_COUNT(ps.closed, 2); /* stream and upgrade */
     client_close(&c);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_h2_limits)
@@ -214,7 +214,7 @@ TEST(http_h2_limits)
     struct body_source fits = { 1024 }, more = { 1025 };
     AUTO_FREE char *big = mem_zalloc(9001);
 
-    server_start(&ps, &o);
+    peer_server_start(&ps, &o);
     client_open(&c, &ps, false);
     int32_t ok = request(&c, "POST", "/echo", &fits), no = request(&c, "POST", "/echo", &more);
     wait_done(&c, ok);
@@ -255,7 +255,7 @@ TEST(http_h2_limits)
         buf_add(&all, raw, (size_t)n);
     }
     client_close(&c);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_h2_streams_do_not_block_each_other)
@@ -263,7 +263,7 @@ TEST(http_h2_streams_do_not_block_each_other)
     struct peer_server ps;
     struct h2_client c;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     client_open(&c, &ps, true);
     CHECK_INT(nghttp2_session_set_local_window_size(c.session, NGHTTP2_FLAG_NONE, 0, 32 * 1024 * 1024), 0);
     int32_t flood = request(&c, "GET", "/flood", NULL);
@@ -283,7 +283,7 @@ TEST(http_h2_streams_do_not_block_each_other)
     CHECK_INT(buf_len(&c.at[flood].body), 8 * 1024 * 1024);
     WAIT_COUNT(ps.closed, 1);
     client_close(&c);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_h2_reset_cancels)
@@ -292,7 +292,7 @@ TEST(http_h2_reset_cancels)
     struct h2_client c;
     struct http_server_stats stats;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     client_open(&c, &ps, false);
     int32_t slow = request(&c, "GET", "/slow", NULL), watch = request(&c, "GET", "/watch", NULL);
     while (buf_len(&c.at[watch].body) < 9)
@@ -304,14 +304,14 @@ TEST(http_h2_reset_cancels)
     CHECK_INT(nghttp2_session_send(c.session), 0);
     WAIT_COUNT(ps.canceled, 1);
     WAIT_COUNT(ps.closed, 1);
-    server_release(&ps);
+    peer_server_release(&ps);
     int32_t hello = request(&c, "GET", "/hello", NULL); /* the connection is fine */
     wait_done(&c, hello);
     CHECK_INT(c.at[hello].status, 200);
     http_server_stats(ps.server, &stats);
     CHECK_INT(stats.streams_open, 0);
     client_close(&c);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_h2_many_streams)
@@ -319,7 +319,7 @@ TEST(http_h2_many_streams)
     struct peer_server ps;
     struct h2_client c;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     client_open(&c, &ps, false);
     for (int i = 0; i < STREAMS; i++)
         request(&c, "GET", i % 2 ? "/hello" : "/later", NULL);
@@ -329,7 +329,7 @@ TEST(http_h2_many_streams)
         /* Before our settings were known more than 250 may have been tried; those were refused, not half done. */
         CHECK(c.at[id].status == 200 || c.at[id].code == NGHTTP2_REFUSED_STREAM);
     client_close(&c);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_h2_rapid_reset_ends_the_connection)
@@ -338,7 +338,7 @@ TEST(http_h2_rapid_reset_ends_the_connection)
     struct h2_client c;
     int sent = 0;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     client_open(&c, &ps, false);
     AUTO(buf) struct buf raw = { 0 };
     CHECK_INT(nghttp2_session_send(c.session), 0);
@@ -353,7 +353,7 @@ TEST(http_h2_rapid_reset_ends_the_connection)
     }
     client_close(&c);
     CHECK(ps.arrived >= 900 && ps.arrived <= 1001); /* some may have been reset before they were whole */
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_h2_stop_says_goaway)
@@ -361,23 +361,23 @@ TEST(http_h2_stop_says_goaway)
     struct peer_server ps;
     struct h2_client c;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     client_open(&c, &ps, false);
     int32_t slow = request(&c, "GET", "/slow", NULL), watch = request(&c, "GET", "/watch", NULL);
     while (buf_len(&c.at[watch].body) < 9)
         CHECK(client_turn(&c));
-    server_stop_begin(&ps, 10000);
+    peer_server_stop_begin(&ps, 10000);
     wait_done(&c, watch); /* ended in order */
     CHECK_INT(c.at[watch].code, 0);
     CHECK_INT(c.goaway, 0);
     CHECK_INT(ps.closed, 1);
-    server_release(&ps);
+    peer_server_release(&ps);
     wait_done(&c, slow);
     CHECK_STR(buf_at(&c.at[slow].body), "slow");
     while (client_turn(&c))
         ;
     client_close(&c);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_h2_idle_connection_is_closed)
@@ -386,7 +386,7 @@ TEST(http_h2_idle_connection_is_closed)
     struct peer_server ps;
     struct h2_client c;
 
-    server_start(&ps, &o);
+    peer_server_start(&ps, &o);
     client_open(&c, &ps, false);
     int32_t watch = request(&c, "GET", "/watch", NULL);
     while (buf_len(&c.at[watch].body) < 9)
@@ -397,5 +397,5 @@ TEST(http_h2_idle_connection_is_closed)
         ;
     CHECK_INT(c.goaway, 0);
     client_close(&c);
-    server_end(&ps);
+    peer_server_end(&ps);
 }

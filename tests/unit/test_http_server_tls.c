@@ -127,7 +127,7 @@ TEST(http_tls_client_certificates)
 
     pki_make(&pki);
     struct http_server_options o = { .tls = tls_make(&pki, true, pki.cert, pki.key, alpn) };
-    server_start(&ps, &o);
+    peer_server_start(&ps, &o);
     expect_who(&ps, tls_make(&pki, false, NULL, NULL, alpn1), "\r\n\r\nnobody");
     expect_who(&ps, tls_make(&pki, false, pki.client, pki.client_key, alpn1), "\r\n\r\nalice");
     expect_who(&ps, tls_make(&pki, false, pki.stranger, pki.stranger_key, alpn1), "\r\n\r\nx509: certificate signed by unknown authority");
@@ -141,7 +141,7 @@ TEST(http_tls_client_certificates)
     buf_clear(&t.got);
     tls_ctx_unref(t.tls);
     tls_ctx_unref(o.tls);
-    server_end(&ps);
+    peer_server_end(&ps);
     pki_clear(&pki);
 }
 
@@ -154,7 +154,7 @@ TEST(http_tls_new_certificate_and_noise)
     pki_make(&old);
     pki_make(&new);
     struct http_server_options o = { .tls = tls_make(&old, true, old.cert, old.key, alpn) };
-    server_start(&ps, &o);
+    peer_server_start(&ps, &o);
     tls_ctx_unref(o.tls);
     expect_who(&ps, tls_make(&old, false, NULL, NULL, alpn1), "nobody");
     struct tls_ctx *fresh = tls_make(&new, true, new.cert, new.key, alpn);
@@ -169,12 +169,12 @@ TEST(http_tls_new_certificate_and_noise)
     CHECK_INT(t.why.code, ERR_UNAUTHORIZED);
     tls_ctx_unref(t.tls);
 
-    int fd = server_connect(&ps); /* a scanner */
+    int fd = peer_server_connect(&ps); /* a scanner */
     send_text(fd, "\r\n\r\nhelp\r\n");
     read_to_end(fd, got, sizeof(got));
-    fd = server_connect(&ps);
+    fd = peer_server_connect(&ps);
     close(fd);
-    server_end(&ps);
+    peer_server_end(&ps);
     pki_clear(&old);
     pki_clear(&new);
 }
