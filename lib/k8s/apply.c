@@ -326,10 +326,10 @@ static const struct fieldset *allowed_for_kubectl(struct apply *s, json_t *live)
 
 static int refuse(struct apply *s, const json_t *config, const char *why, struct err *err)
 {
-    const char *kind = json_string_value(json_object_get(config, "kind"));
+    const char *kind = json_string_value(json_object_get(config, "kind")), *version = s->by->api_version;
 
-    return status_plain(s->ctx, err, "failed to create typed patch object (%s/%s; %s, Kind=%s): %s", meta_namespace(config),
-                        meta_name(config), s->by->api_version, kind ? kind : "", why);
+    return status_plain(s->ctx, err, "failed to create typed patch object (%s/%s; %s%s, Kind=%s): %s", meta_namespace(config),
+                        meta_name(config), strchr(version, '/') ? "" : "/", version, kind ? kind : "", why);
 }
 
 static int check_config(struct apply *s, const json_t *live, const json_t *config, struct err *err)

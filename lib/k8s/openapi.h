@@ -17,8 +17,8 @@ int openapi_v3(const struct schema *s, const char *group, const char *version, s
 
 /* GET /openapi/v2 as JSON. version: the program's, shown in info. */
 void openapi_v2(const struct schema *s, const char *version, struct buf *to);
-/* The same as application/com.github.proto-openapi.spec.v2@v1.0+protobuf, which client-go asks for. */
-#define OPENAPI_V2_PROTO "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+/* The same for clients that accept application/com.github.proto-openapi.spec.v2@v1.0+protobuf, as client-go does. */
+#define OPENAPI_V2_PROTO "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" /* as upstream answers */
 void openapi_v2_proto(const struct schema *s, const char *version, struct buf *to);
 /* What an ETag may say; changes with the schema and the program. */
 void openapi_hash(const struct schema *s, struct buf *to);

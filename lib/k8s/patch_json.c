@@ -265,9 +265,7 @@ int patch_json(struct ctx *ctx, const json_t *object, const json_t *operations, 
     struct change c = { .ctx = ctx };
     size_t n = json_array_size(operations);
 
-    if (json_is_null(operations))
-        return status_bad_request(ctx, err, "invalid JSON patch");
-    if (!json_is_array(operations))
+    if (!json_is_array(operations) && !json_is_null(operations))
         return status_bad_request(ctx, err, "error decoding patch: json: cannot unmarshal %s into Go value of type []handlers.jsonPatchOp",
                                   go_kind(operations));
     for (size_t i = 0; i < n; i++) {
