@@ -5,7 +5,8 @@
  *
  * The file (format 1). A row's id is revision << 16 | sub-revision, so the log's B-tree is in the log's order:
  *   log      id -> key, create revision, version, id of the row before it, deleted, expiry, facts, value; append only
- *   current  key -> id of its live row: a LIST of what is there now touches live keys only
+ *   current  key -> id, facts and small fields of its live row: a LIST of what is there now touches live keys only, and one with
+ *            a selector reads from the log what is selected only
  *   history  (key, id) -> stop: rows that were live in [id, stop) and are not any more: reads at an older revision
  *   expiry   (wall ms, id) of live rows that end
  *   meta     compacted, compact_pos, fence
@@ -49,7 +50,7 @@ enum {
 
 enum sql {
     SQL_BEGIN, SQL_BEGIN_WRITE, SQL_COMMIT, SQL_ROLLBACK,
-    SQL_LAST, SQL_CURRENT, SQL_GET, SQL_AT, SQL_ROW, SQL_ROW_FACTS, SQL_KEYS_NOW, SQL_KEYS_AT, SQL_LOG_SCAN_ROWS,
+    SQL_LAST, SQL_CURRENT, SQL_GET, SQL_AT, SQL_ROW, SQL_ROW_FACTS, SQL_KEYS_NOW, SQL_KEYS_FACTS, SQL_KEYS_AT, SQL_LOG_SCAN_ROWS,
     SQL_INSERT, SQL_SET_CURRENT, SQL_DROP_CURRENT, SQL_ADD_HISTORY, SQL_ADD_EXPIRY, SQL_DROP_EXPIRY, SQL_FIRST_EXPIRY,
     SQL_DUE, SQL_COMPACT_SCAN, SQL_DROP_ROW, SQL_DROP_HISTORY, SQL_META, SQL_SET_META, SQL_COUNT_ALL, SQL_VACUUM,
     SQL_N

@@ -85,6 +85,10 @@ enum {
 CHECK_RC int store_get(struct ctx *ctx, struct store *s, struct slice key, int64_t at_revision, struct store_row *ret,
                        int64_t *ret_revision, struct err *err);
 
+/* Looked at before a row's value is read; false leaves the row out (selectors cost no reading of what they refuse).
+ * key and facts (NULL: none) are lent for the call: take no reference. arg is store_range's. */
+typedef bool store_want_fn(void *arg, struct slice key, const struct bytes *facts);
+
 /* A read of a range in pieces: each call is one short read transaction at the same revision.
  * Zero it, fill the first part, call store_range until `more` is false; store_range_end in any case. */
 struct store_range {
@@ -93,6 +97,7 @@ struct store_range {
     size_t max_rows;        /* of one call; 0: 500 */
     size_t max_bytes;       /* of one call; 0: 256 KB */
     bool facts_only;        /* value stays NULL */
+    store_want_fn *want;    /* NULL: all rows */
     /* results */
     bool more;
     int64_t revision;       /* the store's revision when the first call read */

@@ -209,6 +209,67 @@ TEST(store_range_in_pieces)
     fixture_close(&f);
 }
 
+struct choice {
+    int asked, given;
+};
+
+static bool want_red(void *arg, struct slice key, const struct bytes *facts)
+{
+    struct choice *c = arg;
+
+    CHECK(key.n >= 2);
+    CHECK((facts == NULL) == (key.at[1] == '3'));
+    c->asked++;
+    return facts && !strcmp(facts->at, "red");
+}
+
+static int give_red(void *arg, const struct store_row *row, bool *stop, struct err *err)
+{
+    struct choice *c = arg;
+
+    (void)err, (void)stop;
+    c->given++;
+    CHECK_STR(row->facts->at, "red");
+    CHECK_INT(row->version, 1);
+    CHECK_INT(row->create_revision, row->mod_revision);
+    CHECK_INT(row->expiry_ms, 4102444800000);
+    return 0;
+}
+
+/* The same answer from the index (now) and from the log (before), with and without values. */
+TEST(store_range_wants)
+{
+    AUTO(bytes) struct bytes *red = bytes_new("red", 3), *blue = bytes_new("blue", 4);
+    struct fixture f;
+    struct err err = { 0 };
+    char key[16];
+
+    fixture_open(&f, NULL);
+    for (int i = 0; i < 10; i++) {
+        snprintf(key, sizeof(key), "/%d", i);
+        struct store_op op = { .kind = STORE_PUT, .key = slice_of(key), .value = blue, .facts = i == 3 ? NULL : i % 2 ? blue : red,
+                               .expiry_ms = 4102444800000 };
+        CHECK_INT(store_txn(&f.ctx, f.s, &op, 1, &(int64_t){ 0 }, NULL, NULL, &err), 0);
+    }
+    for (int round = 0; round < 4; round++) {
+        struct choice c = { 0 };
+        struct store_range range = { .from = SLICE_LIT("/"), .to = SLICE_LIT("\0"), .max_rows = 2, .want = want_red,
+                                     .facts_only = round % 2, .at_revision = round < 2 ? 0 : 11 };
+        int calls = 0;
+        do {
+            CHECK_INT(store_range(&f.ctx, f.s, &range, give_red, &c, &err), 0);
+            calls++;
+        } while (range.more);
+        store_range_end(&range);
+        CHECK_INT(c.given, 5);
+        CHECK_INT(c.asked, 10);
+        CHECK_INT(calls, 3);
+        if (round == 1)
+            del(&f, "/0");
+    }
+    fixture_close(&f);
+}
+
 TEST(store_log_reads)
 {
     struct fixture f;
