@@ -193,7 +193,7 @@ static struct apply_difference compare_lists(struct arena *a, const struct schem
         int c = i == x.n ? 1 : j == y.n ? -1 : fs_compare(&x.sorted[i]->at, &y.sorted[j]->at);
         size_t n = c <= 0 ? run_at(&x, i) : 0, m = c >= 0 ? run_at(&y, j) : 0;
 
-        compare_run(a, schema_elem(type), x.sorted + i, n, y.sorted + j, m, &b);
+        compare_run(a, schema_elem(type), n ? x.sorted + i : NULL, n, m ? y.sorted + j : NULL, m, &b);
         i += n;
         j += m;
     }

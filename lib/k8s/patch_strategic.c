@@ -12,6 +12,8 @@ static int by_text(const void *a, const void *b)
 
 static void go_text(const json_t *v, struct buf *to)
 {
+    if (!v)
+        return; /* under a key that holds a NUL */
     switch (json_typeof(v)) {
     case JSON_OBJECT: {
         AUTO_FREE const char **keys = mem_alloc((json_object_size(v) + 1) * sizeof(*keys));
@@ -389,6 +391,23 @@ int strategic_map(struct ctx *ctx, const struct schema_type *type, json_t *origi
     return 0;
 }
 
+/* No field or map key of the API holds one, and our walks read keys as C strings. */
+static bool has_nul_key(const json_t *v)
+{
+    const char *key;
+    size_t n;
+    json_t *m;
+
+    json_object_keylen_foreach((json_t *)(uintptr_t)v, key, n, m) {
+        if (memchr(key, '\0', n) || has_nul_key(m))
+            return true;
+    }
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (has_nul_key(json_array_get(v, i)))
+            return true;
+    return false;
+}
+
 int patch_strategic(struct ctx *ctx, const struct schema_type *type, const json_t *object, const json_t *patch, json_t **ret,
                     struct err *err)
 {
@@ -396,6 +415,8 @@ int patch_strategic(struct ctx *ctx, const struct schema_type *type, const json_
         return status_bad_request(ctx, err, "json: cannot unmarshal %s into Go value of type map[string]interface {}",
                                   json_is_array(patch) ? "array" : json_is_string(patch) ? "string"
                                   : json_is_boolean(patch) ? "bool" : "number");
+    if (has_nul_key(patch))
+        return status_bad_request(ctx, err, "a key in the patch holds a NUL character");
     AUTO(json) json_t *original = json_deep_copy(object);
     AUTO(json) json_t *change = json_deep_copy(patch);
     return strategic_map(ctx, type, original, change, ret, err);

@@ -220,7 +220,7 @@ static void handle(void *arg, struct http_request *r)
     ps->arrived++;
 }
 
-void server_start(struct peer_server *ps, const struct http_server_options *options)
+void peer_server_start(struct peer_server *ps, const struct http_server_options *options)
 {
     struct http_server_options o = options ? *options : (struct http_server_options){ 0 };
     struct err err;

@@ -26,7 +26,7 @@ struct peer_server {
     int64_t grace_ms;
 };
 
-void server_start(struct peer_server *ps, const struct http_server_options *options); /* NULL: plain, one loop */
+void peer_server_start(struct peer_server *ps, const struct http_server_options *options); /* NULL: plain, one loop */
 int server_connect(struct peer_server *ps);
 int unix_connect(const char *path);
 void server_release(struct peer_server *ps);

@@ -34,7 +34,7 @@ TEST(http_server_keep_alive_and_pipelining)
     struct peer_server ps;
     AUTO_FREE char *head = NULL, *body = NULL;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
     send_text(fd, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     answer_read(fd, &head, &body);
@@ -60,7 +60,7 @@ TEST(http_server_head_and_no_content)
     struct peer_server ps;
     char got[2048];
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
     send_text(fd, "HEAD /hello HTTP/1.1\r\nHost: h\r\n\r\nHEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n"
                   "GET /204 HTTP/1.1\r\nHost: h\r\n\r\nGET /inject HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
@@ -89,7 +89,7 @@ TEST(http_server_refuses)
     struct http_server_options o = { .body_max_bytes = 1024 };
     struct peer_server ps;
 
-    server_start(&ps, &o);
+    peer_server_start(&ps, &o);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         int fd = server_connect(&ps);
 
@@ -120,7 +120,7 @@ TEST(http_server_byte_by_byte_and_continue)
     struct peer_server ps;
     char line[25];
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
     for (size_t i = 0; i + 1 < sizeof(request); i++)
         CHECK_INT(write(fd, request + i, 1), 1);
@@ -139,7 +139,7 @@ TEST(http_server_streams)
     struct peer_server ps;
     char got[1024];
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
     send_text(fd, "GET /stream HTTP/1.1\r\nHost: h\r\n\r\n");
     expect_answer(fd, "200", "piece 0\npiece 1\npiece 2\n"); /* chunked, from a thread of its own */
@@ -154,7 +154,7 @@ TEST(http_server_client_goes_away)
 {
     struct peer_server ps;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
     send_text(fd, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_COUNT(ps.arrived, 1);
@@ -177,7 +177,7 @@ TEST(http_server_back_pressure_and_big_answers)
     size_t got = 0;
     char chunk[65536];
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
     send_text(fd, "GET /flood HTTP/1.0\r\n\r\n"); /* a producer that writes 8 MB as on_drain lets it */
     for (ssize_t n; (n = read(fd, chunk, sizeof(chunk))) > 0;) {
@@ -195,7 +195,7 @@ TEST(http_server_upgrade)
     struct peer_server ps;
     char got[16];
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
     send_text(fd, "GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly");
     AUTO_FREE char *head = head_read(fd);
@@ -232,7 +232,7 @@ TEST(http_server_idle_and_limits)
     struct peer_server ps;
     struct http_server_stats stats;
 
-    server_start(&ps, &o);
+    peer_server_start(&ps, &o);
     int a = server_connect(&ps), b = server_connect(&ps), c = server_connect(&ps);
     send_text(c, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     struct pollfd p = { c, POLLIN, 0 };
@@ -251,8 +251,10 @@ TEST(http_server_survives_descriptor_shortage)
     struct peer_server ps;
     struct rlimit old, few;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
+    send_text(fd, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+    expect_answer(fd, "200", "GET /hello h 1"); /* accepted: its descriptor is taken */
     getrlimit(RLIMIT_NOFILE, &old);
     int probe = dup(fd);
     few = old;
@@ -275,7 +277,7 @@ TEST(http_server_stops_gracefully)
     struct peer_server ps;
     AUTO_FREE char *head = NULL, *body = NULL;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int idle = server_connect(&ps), watch = server_connect(&ps), slow = server_connect(&ps);
     send_text(watch, "GET /watch HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_COUNT(ps.arrived, 1);
@@ -297,7 +299,7 @@ TEST(http_server_stop_does_not_wait_longer_than_its_grace)
 {
     struct peer_server ps;
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
     send_text(fd, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_COUNT(ps.arrived, 1);
@@ -317,7 +319,7 @@ TEST(http_server_listens)
     int port;
     AUTO_FREE char *path = mem_printf("/tmp/rancherd-test-%d.sock", (int)getpid());
 
-    server_start(&ps, NULL);
+    peer_server_start(&ps, NULL);
     CHECK_INT(http_server_listen(ps.server, "127.0.0.1", ps.port, &port, &err), -ERR_UNAVAILABLE);
     AUTO_FREE char *want = mem_printf("listen tcp 127.0.0.1:%d: bind: address already in use", ps.port);
     CHECK_STR(err.msg, want);
@@ -337,7 +339,7 @@ TEST(http_server_many_loops)
     struct peer_server ps;
     int fds[9];
 
-    server_start(&ps, &o);
+    peer_server_start(&ps, &o);
     for (int i = 0; i < 9; i++) {
         fds[i] = server_connect(&ps);
         send_text(fds[i], "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
