@@ -253,6 +253,8 @@ TEST(http_server_survives_descriptor_shortage)
 
     peer_server_start(&ps, NULL);
     int fd = server_connect(&ps);
+    send_text(fd, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+    expect_answer(fd, "200", "GET /hello h 1"); /* accepted: its descriptor is taken */
     getrlimit(RLIMIT_NOFILE, &old);
     int probe = dup(fd);
     few = old;
