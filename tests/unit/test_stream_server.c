@@ -109,7 +109,7 @@ static size_t ask(struct fixture *f, const char *path, const char *headers, cons
 {
     struct peer_server at = { .port = f->port };
     AUTO_FREE char *request = mem_printf("GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", path, headers);
-    int fd = server_connect(&at);
+    int fd = peer_server_connect(&at);
     size_t n = 0;
 
     send_text(fd, request);
