@@ -60,14 +60,4 @@ CHECK_RC int ctl_get(struct ctx *ctx, struct ctl *c, const char *group, const ch
 bool ctl_moved_on(const struct err *err);
 int64_t ctl_now_s(const struct ctl *c);
 
-/* Creations and deletions on their way, so that a pass never acts on an index that has not seen the last one's work. Source: client-go-style expectations. */
-struct expect;
-struct expect *expect_new(void);
-void expect_free(struct expect *e);
-bool expect_met(struct expect *e, const char *key, int64_t now_ms);
-void expect_add(struct expect *e, const char *key, int creations, int deletions, int64_t now_ms);
-void expect_created(struct expect *e, const char *key);
-void expect_deleted(struct expect *e, const char *key);
-void expect_forget(struct expect *e, const char *key);
-
 #endif
