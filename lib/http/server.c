@@ -169,7 +169,7 @@ static bool room(const struct http_server *s)
     return s->connections < s->o.connections_max && s->handshakes < HANDSHAKES_MAX;
 }
 
-static void hand_to_site(struct http_server *s, int fd)
+void server_take(struct http_server *s, int fd)
 {
     struct site *site = &s->sites[s->turn++ % s->n_sites];
     struct arrival *a = mem_alloc(sizeof(*a));
@@ -221,7 +221,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         }
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            hand_to_site(s, fd);
+            server_take(s, fd);
         } else if (out_of_something(errno)) {
             /* The connection waits in the backlog; without the pause we would spin on it. */
             log_warn("accept", "err=%s", log_q(strerror(errno)));

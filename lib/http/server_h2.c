@@ -18,6 +18,8 @@ enum { RESETS_BURST = 1000, RESETS_A_SECOND = 33 }; /* streams the client opens 
 struct h2 {
     nghttp2_session *session;
     bool stop, final; /* GOAWAY was announced; was said for good */
+    bool calm;        /* too many resets */
+    int64_t resets, resets_at_ms; /* a bucket that leaks RESETS_A_SECOND */
 };
 
 /* --- requests in --- */
@@ -105,11 +107,27 @@ static void check_head(struct peer *p, struct http_request *r)
         request_refuse(r, 429, "too many request bodies are being received");
 }
 
+/* nghttp2's own limit only says GOAWAY, after all that came in one go was taken. */
+static int count_reset(struct peer *p)
+{
+    struct h2 *h = p->h2;
+    int64_t now_ms = peer_now(p), leaked = (now_ms - h->resets_at_ms) * RESETS_A_SECOND / 1000;
+
+    if (leaked > 0) {
+        h->resets = leaked < h->resets ? h->resets - leaked : 0;
+        h->resets_at_ms = now_ms;
+    }
+    h->calm = ++h->resets > RESETS_BURST;
+    return h->calm ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct peer *p = arg;
     struct http_request *r;
 
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        return count_reset(p);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     r = stream_request(session, frame->hd.stream_id);
@@ -341,7 +359,7 @@ void peer_h2_data(struct peer *p, const char *data, size_t n)
 
     if (rc < 0) { /* what the peer did wrong is in a GOAWAY that is still sent */
         log_debug("http2 connection failed", "peer=%s err=%s", p->identity->address, log_q(nghttp2_strerror((int)rc)));
-        nghttp2_session_terminate_session(p->h2->session, NGHTTP2_PROTOCOL_ERROR);
+        nghttp2_session_terminate_session(p->h2->session, p->h2->calm ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
         peer_h2_flush(p);
         conn_close(p->conn);
         return;
@@ -369,7 +387,6 @@ static nghttp2_session *session_new(struct peer *p)
     assert(rc == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
-    nghttp2_option_set_stream_reset_rate_limit(option, RESETS_BURST, RESETS_A_SECOND);
     rc = nghttp2_session_server_new2(&session, cb, p, option);
     assert(rc == 0);
     nghttp2_option_del(option);

@@ -193,6 +193,7 @@ struct http_server {
 };
 
 void server_unref(struct http_server *s);
+void server_take(struct http_server *s, int fd); /* any thread: a connection that came from wherever */
 void server_peer_count(struct http_server *s, int change);
 void server_accept_again(struct http_server *s); /* any thread: there may be room again */
 struct tls_ctx *server_tls(struct http_server *s); /* a reference, or NULL */
