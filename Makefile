@@ -20,7 +20,7 @@ WARN    := -Wall -Wextra -Wshadow -Wvla -Wundef -Wformat=2 -Wstrict-prototypes -
            -Wconversion -Wno-sign-conversion -Wwrite-strings -Wimplicit-fallthrough -Werror
 HARDEN  := $(if $(filter debug,$(MODE)),-O1,-O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 SANFLAG := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
-DEFS     = -D_GNU_SOURCE -DRANCHERD_VERSION='"$(VERSION)"'
+DEFS     = -D_GNU_SOURCE -DRANCHERD_VERSION='"$(VERSION)"' -DRANCHERD_COMMIT='"$(COMMIT)"'
 COMPILE  = $(CC) -std=gnu17 $(DEFS) -I. -I$(OUT) -g -fno-omit-frame-pointer -fno-common -ffunction-sections -fdata-sections \
            $(WARN) $(HARDEN) $(SANFLAG) $(CFLAGS)
 LINK     = $(CC) $(SANFLAG) -Wl,--gc-sections $(LDFLAGS)

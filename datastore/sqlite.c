@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -29,6 +30,20 @@ static int lock_file(struct store *s, struct err *err)
     int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
     if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, pid, (size_t)n, 0) != n)
         pid[0] = '\0'; /* the pid only helps people; the lock is what counts */
+    return 0;
+}
+
+/* SQLite would make it readable for all; the WAL takes its mode from it. The file's name must be as safe as what is in it. */
+static int make_file(struct store *s, struct err *err)
+{
+    AUTO_FREE char *copy = mem_strdup(s->path);
+    AUTO_FD int fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return errno == EEXIST ? 0 : err_sys(err, errno, "make %s", s->path);
+    AUTO_FD int dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0 || fsync(dir) < 0)
+        return err_sys(err, errno, "sync the directory of %s", s->path);
     return 0;
 }
 
@@ -112,6 +127,8 @@ static int start(struct store *s, struct err *err)
 {
     int rc = lock_file(s, err);
 
+    if (rc == 0)
+        rc = make_file(s, err);
     if (rc == 0)
         rc = sql_open(s, true, &s->writer, err);
     if (rc < 0)

@@ -37,6 +37,8 @@ void sql_compact_start(struct store *s)
         return;
     int64_t to = s->compact_to;
     s->compact_to = 0;
+    if (to > atomic_load(&s->revision))
+        to = atomic_load(&s->revision);
     for (struct store_hold *h = s->holds; h; h = h->next)
         if (h->revision < to && now_ms - h->since_ms < SQL_HOLD_MS)
             to = h->revision;
@@ -222,8 +224,6 @@ int store_compact(struct ctx *ctx, struct store *s, int64_t revision, struct err
 {
     int rc = 0;
 
-    if (revision > atomic_load(&s->revision))
-        return err_set(err, ERR_BAD_REQUEST, "compaction at revision %lld, which is to come", (long long)revision);
     if (revision <= atomic_load(&s->compacted))
         return 0;
     LOCK_SCOPE(&s->lock);

@@ -54,6 +54,7 @@ static void tell(struct store *s, int64_t revision)
     store_commit_fn *fn = s->fn;
     void *arg = s->fn_arg;
     s->telling = fn != NULL;
+    pthread_cond_broadcast(&s->told);
     pthread_mutex_unlock(&s->lock);
     if (!fn)
         return;
@@ -68,8 +69,10 @@ int sql_writer_commit(struct store *s, int64_t revision, struct err *err)
     int rc = sql_do(s->writer, SQL_COMMIT, "commit", err);
 
     if (rc < 0) {
+        struct err again;
         s->fence_needed = true;
         sql_writer_rollback(s);
+        ERR_IGNORE(fence(s, &again)); /* before anybody is told; if not now, before the next write */
         return rc;
     }
     if (s->n_events == 0)
@@ -113,11 +116,8 @@ static int apply_batch(struct store *s, struct txn *list, int64_t *revision, str
     int rc = sql_writer_begin(s, err);
 
     for (struct txn *t = list; rc == 0 && t; t = t->next) {
-        int queued = TXN_QUEUED;
         bool changed = false;
 
-        if (!atomic_compare_exchange_strong(&t->state, &queued, TXN_TAKEN))
-            continue;
         rc = sql_apply_txn(s, t, *revision + 1, &changed, err);
         *revision += changed;
     }

@@ -48,15 +48,18 @@ char *clock_time_text(int64_t wall_s, char *to)
     time_t t = (time_t)wall_s;
 
     gmtime_r(&t, &tm);
-    strftime(to, CLOCK_TEXT_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    size_t n = tm.tm_year < 1000 - 1900 ? (size_t)snprintf(to, CLOCK_TEXT_BYTES, "%04d", tm.tm_year + 1900) : 0; /* %Y pads nothing */
+    strftime(to + n, CLOCK_TEXT_BYTES - n, n ? "-%m-%dT%H:%M:%SZ" : "%Y-%m-%dT%H:%M:%SZ", &tm);
     return to;
 }
 
 char *clock_micro_text(int64_t wall_us, char *to)
 {
-    clock_time_text(wall_us / 1000000, to);
+    int us = (int)(wall_us % 1000000); /* before 1970 the remainder is negative; the second is the one below */
+    us += us < 0 ? 1000000 : 0;
+    clock_time_text((wall_us - us) / 1000000, to);
     size_t n = strlen(to) - 1;
-    snprintf(to + n, CLOCK_TEXT_BYTES - n, ".%06dZ", (int)(wall_us % 1000000));
+    snprintf(to + n, CLOCK_TEXT_BYTES - n, ".%06dZ", us);
     return to;
 }
 

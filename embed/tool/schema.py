@@ -6,7 +6,7 @@
 The form is lib/k8s/schema_blob.h: fixed little-endian records; every reference is an int32 relative to
 its own address, 0 for none; strings end in NUL and exist once. Nothing to relocate, so the blob is used where it lies.
 """
-import json, struct, sys
+import hashlib, json, struct, sys
 
 MAGIC, VERSION = b"RDSCHEMA", 1
 SHAPES = ["string", "bytes", "bool", "int32", "int64", "double", "quantity", "int-or-string", "time", "micro-time", "object",
@@ -82,6 +82,7 @@ class Blob:
             if label is not None:
                 struct.pack_into("<i", self.data, pos, self.at[label] - pos)
         struct.pack_into("<I", self.data, 12, len(self.data))
+        self.data[16:24] = hashlib.sha256(self.data).digest()[:8]
         return bytes(self.data)
 
 
@@ -271,7 +272,7 @@ def main():
     blob, types = Blob(), Types(read(folder, "types"))
     resources, columns = read(folder, "resources"), read(folder, "columns")
     blob.data += MAGIC
-    blob.pack("II", VERSION, 0)  # the size comes at the end
+    blob.pack("IIII", VERSION, 0, 0, 0)  # size and hash come at the end
     for table in ("types", "kinds", "resources", "tables"):
         blob.ref(table)
     counts = len(blob.data)

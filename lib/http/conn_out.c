@@ -144,7 +144,7 @@ void conn_flush(struct conn *c)
 
 static void written(struct conn *c)
 {
-    if (conn_queued(c) > CONN_LOW_BYTES)
+    if (conn_queued(c) >= CONN_LOW_BYTES)
         c->was_over = true;
     conn_due(c, DUE_FLUSH);
 }

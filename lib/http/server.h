@@ -56,10 +56,16 @@ void http_request_unref(struct http_request *r);
 void http_on_cancel(struct http_request *r, void (*fn)(void *arg), void *arg);
 
 /* HTTP/1.1 Upgrade (WebSocket, SPDY/3.1) and CONNECT: answers `status` (101, or 200 for CONNECT) with headers and hands over the raw connection, on the loop
- * thread; bytes that already came are given to on_data first. The request is finished. Loop thread only (loop_post to it). */
+ * thread, a moment later; bytes that already came are given to on_data first. The request is finished. `take` gets NULL when the client
+ * went away before, or speaks HTTP/2. Loop thread only (loop_post to it). */
 void http_upgrade(struct http_request *r, int status, const struct http_headers *headers,
                   void (*take)(void *arg, struct conn *c), void *arg);
 struct loop *http_request_loop(struct http_request *r);
+
+/* Who goes on calling http_stream_* from another thread after on_close may have come holds a reference; the calls then
+ * do nothing. */
+void http_request_ref(struct http_request *r);
+void http_request_unref(struct http_request *r);
 
 typedef void http_handler_fn(void *arg, struct http_request *r);
 

@@ -326,15 +326,10 @@ static const struct fieldset *allowed_for_kubectl(struct apply *s, json_t *live)
 
 static int refuse(struct apply *s, const json_t *config, const char *why, struct err *err)
 {
-    struct k8s_status *st = arena_alloc(s->arena, sizeof(*st));
-    const char *version = s->by->api_version, *kind = json_string_value(json_object_get(config, "kind"));
+    const char *kind = json_string_value(json_object_get(config, "kind")), *version = s->by->api_version;
 
-    *st = (struct k8s_status){ .http = 500, .reason = "" };
-    st->message = arena_printf(s->arena, "failed to create typed patch object (%s/%s; %s, Kind=%s): %s", meta_namespace(config),
-                               meta_name(config), version, kind ? kind : "", why);
-    int rc = err_set(err, ERR_IO, "%s", st->message);
-    err->status = st;
-    return rc;
+    return status_plain(s->ctx, err, "failed to create typed patch object (%s/%s; %s%s, Kind=%s): %s", meta_namespace(config),
+                        meta_name(config), strchr(version, '/') ? "" : "/", version, kind ? kind : "", why);
 }
 
 static int check_config(struct apply *s, const json_t *live, const json_t *config, struct err *err)
@@ -381,6 +376,10 @@ static void write_sorted(const json_t *v, struct buf *to)
 {
     size_t n = json_object_size(v), i = 0;
 
+    if (!v) { /* under a key that holds a NUL */
+        buf_str(to, "null");
+        return;
+    }
     if (json_is_array(v)) {
         for (; i < json_array_size(v); i++) {
             buf_char(to, i ? ',' : '[');
@@ -548,13 +547,14 @@ void apply_strip(json_t *object, const char *path)
 
     /* A list that cannot be read owns nothing we could take. */
     if (list && managers_read(&m, list, &ignored) == 0) {
-        AUTO(json) json_t *held = json_incref(list);
         const struct fieldset *gone = fieldset_of_path(a, path);
 
         for (size_t i = 0; i < m.n; i++)
             manager_set(&m.at[i], fieldset_without(a, m.at[i].set, gone));
         drop_empty(&m);
+        json_incref(list); /* sets point into it */
         put_managers(object, &m);
+        json_decref(list);
     }
     arena_free(a);
 }

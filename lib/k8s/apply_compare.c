@@ -105,6 +105,12 @@ static struct verdict against_zero(struct arena *a, const struct schema_field *f
     return compare(a, t, null, false, v);
 }
 
+/* A struct that Go writes even when it is empty: its absence is the same as {}. */
+static bool always_there(const struct schema_field *f, const struct schema_type *t)
+{
+    return f && t && schema_shape(t) == SCHEMA_OBJECT && !schema_field_pointer(f);
+}
+
 static struct apply_difference compare_maps(struct arena *a, const struct schema_type *type, json_t *lhs, bool zero, json_t *rhs)
 {
     struct builders b = { { .arena = a }, { .arena = a } };
@@ -116,7 +122,8 @@ static struct apply_difference compare_maps(struct arena *a, const struct schema
     json_object_keylen_foreach(rhs, key, n, v) {
         const struct schema_type *t = apply_member_type(type, key, n, &f);
         json_t *old = json_object_getn(lhs, key, n);
-        struct verdict said = zero ? against_zero(a, f, t, v) : t ? compare(a, t, old, false, v) : leaf(old, v);
+        bool made = zero || (lhs && !old && always_there(f, t));
+        struct verdict said = made ? against_zero(a, f, t, v) : t ? compare(a, t, old, false, v) : leaf(old, v);
 
         note(&b, (struct fs_element){ .kind = FS_FIELD, .name = { key, n } }, &said);
     }
@@ -124,7 +131,8 @@ static struct apply_difference compare_maps(struct arena *a, const struct schema
         if (json_object_getn(rhs, key, n))
             continue;
         const struct schema_type *t = apply_member_type(type, key, n, &f);
-        struct verdict said = t ? compare(a, t, v, false, NULL) : leaf(v, NULL);
+        AUTO(json) json_t *left = rhs && always_there(f, t) ? json_object() : NULL;
+        struct verdict said = t ? compare(a, t, v, false, left) : leaf(v, NULL);
 
         note(&b, (struct fs_element){ .kind = FS_FIELD, .name = { key, n } }, &said);
     }
@@ -185,7 +193,7 @@ static struct apply_difference compare_lists(struct arena *a, const struct schem
         int c = i == x.n ? 1 : j == y.n ? -1 : fs_compare(&x.sorted[i]->at, &y.sorted[j]->at);
         size_t n = c <= 0 ? run_at(&x, i) : 0, m = c >= 0 ? run_at(&y, j) : 0;
 
-        compare_run(a, schema_elem(type), x.sorted + i, n, y.sorted + j, m, &b);
+        compare_run(a, schema_elem(type), n ? x.sorted + i : NULL, n, m ? y.sorted + j : NULL, m, &b);
         i += n;
         j += m;
     }

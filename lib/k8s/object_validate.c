@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { ENUM_MAX = 64 };
+enum { ENUM_MAX = 128 };
 
 struct validate {
     struct field_errors *errs;

@@ -389,6 +389,45 @@ const struct schema_type *schema_kind(const struct schema *s, const char *group,
     return t;
 }
 
+/* --- walking --- */
+
+size_t schema_types(const struct schema *s)
+{
+    return s->blob->n_named;
+}
+
+const struct schema_type *schema_type_at(const struct schema *s, size_t i)
+{
+    return &s->types[i];
+}
+
+size_t schema_type_index(const struct schema *s, const struct schema_type *t)
+{
+    return (size_t)(t - s->types);
+}
+
+size_t schema_kinds(const struct schema *s)
+{
+    return s->blob->n_kinds;
+}
+
+const struct schema_type *schema_kind_at(const struct schema *s, size_t i, const char **ret_group, const char **ret_version,
+                                         const char **ret_kind)
+{
+    const struct schema_blob_kind *k = &s->kinds[i];
+    *ret_group = text(&k->group);
+    *ret_version = text(&k->version);
+    *ret_kind = text(&k->kind);
+    return schema_follow(&k->type);
+}
+
+uint64_t schema_hash(const struct schema *s)
+{
+    uint64_t h;
+    memcpy(&h, s->blob->hash, sizeof(h));
+    return h;
+}
+
 /* --- columns --- */
 
 size_t schema_columns(const struct schema_resource *r, const struct schema_column **ret)

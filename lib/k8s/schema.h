@@ -117,6 +117,15 @@ const struct schema_subresource *schema_subresource(const struct schema_resource
 /* The type of any kind the schema knows (also DeleteOptions, Scale, Eviction, TokenRequest, Status …); NULL. */
 const struct schema_type *schema_kind(const struct schema *s, const char *group, const char *version, const char *kind);
 
+/* --- for engines that walk the whole: OpenAPI --- */
+size_t schema_types(const struct schema *s); /* named types, by name */
+const struct schema_type *schema_type_at(const struct schema *s, size_t i);
+size_t schema_type_index(const struct schema *s, const struct schema_type *t); /* of a named type, as schema_type_find gave it */
+size_t schema_kinds(const struct schema *s);
+const struct schema_type *schema_kind_at(const struct schema *s, size_t i, const char **ret_group, const char **ret_version,
+                                         const char **ret_kind);
+uint64_t schema_hash(const struct schema *s); /* another schema, another hash */
+
 /* --- table columns --- */
 struct schema_column {
     const char *name, *type, *format, *description;

@@ -15,6 +15,7 @@ enum { SCHEMA_BLOB_VERSION = 1 };
 struct schema_blob {
     char magic[8]; /* "RDSCHEMA" */
     uint32_t version, size;
+    unsigned char hash[8]; /* of the blob with zeros here; tells documents made from it apart */
     schema_ref types, kinds, resources, tables;
     uint32_t n_named, n_types, n_kinds, n_resources, n_tables; /* named types come first, sorted by name */
 };

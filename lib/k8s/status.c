@@ -46,7 +46,7 @@ static void write_details(const struct k8s_status *s, struct buf *to)
         buf_printf(to, "%s\"retryAfterSeconds\":%d", any ? "," : "", s->retry_after_s);
         any = true;
     }
-    if (any)
+    if (any || s->empty_details)
         buf_char(to, '}');
     else
         buf_cut(to, from);
@@ -242,4 +242,25 @@ int status_bad_request(struct ctx *ctx, struct err *err, const char *fmt, ...)
     const char *message = arena_vprintf(ctx->arena, fmt, args);
     va_end(args);
     return failure(ctx, ERR_BAD_REQUEST, (struct k8s_status){ .message = message }, err);
+}
+
+int status_plain(struct ctx *ctx, struct err *err, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    const char *message = arena_vprintf(ctx->arena, fmt, args);
+    va_end(args);
+    return failure(ctx, ERR_IO, (struct k8s_status){ .message = message, .reason = "" }, err);
+}
+
+int status_rejected(struct ctx *ctx, const char *cause, struct err *err)
+{
+    struct k8s_status *s = arena_alloc(ctx->arena, sizeof(*s));
+
+    s->message = "the server rejected our request due to an error in our request";
+    s->empty_details = true;
+    int rc = err_set(err, ERR_INVALID, "%s", cause);
+    err->status = s;
+    return rc;
 }

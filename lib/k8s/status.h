@@ -20,7 +20,8 @@ struct k8s_status {
     size_t n_causes;
     int retry_after_s; /* 0: none */
     int http;          /* 0: from the code */
-    const char *reason; /* NULL: from the code */
+    const char *reason; /* NULL: from the code; "": none is written */
+    bool empty_details; /* "details":{} is written though there are none */
 };
 
 /* Status JSON of a failure: {"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",…}. */
@@ -35,6 +36,10 @@ CHECK_RC int status_conflict(struct ctx *ctx, const char *group, const char *res
                              struct err *err);
 CHECK_RC int status_forbidden(struct ctx *ctx, const char *group, const char *resource, const char *name, const char *why,
                               struct err *err);
+/* A failure upstream gives no reason for: code 500 and the message as it is. */
+CHECK_RC int status_plain(struct ctx *ctx, struct err *err, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* What upstream says of a patch that does not apply, whatever the cause; `cause` stays in err.msg. */
+CHECK_RC int status_rejected(struct ctx *ctx, const char *cause, struct err *err);
 CHECK_RC int status_bad_request(struct ctx *ctx, struct err *err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* --- field errors --- */

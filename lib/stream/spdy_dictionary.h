@@ -2,7 +2,8 @@
 #define LIB_STREAM_SPDY_DICTIONARY_H
 /* spdy_dictionary - what both ends' header compressors begin with. Source: SPDY Protocol draft 3, 2.6.10.1; 1423 bytes. */
 
-static const char spdy_dictionary[1423] __attribute__((nonstring)) =
+enum { SPDY_DICTIONARY_BYTES = 1423 };
+static const char spdy_dictionary[SPDY_DICTIONARY_BYTES + 1] =
     "\000\000\000\007options\000\000\000\004head\000\000\000\004post\000\000\000\003put\000\000\000\006delete\000\000"
     "\000\005trace\000\000\000\006accept\000\000\000\016accept-charset\000\000\000\017accept-encoding\000\000\000\017"
     "accept-language\000\000\000\015accept-ranges\000\000\000\003age\000\000\000\005allow\000\000\000\015authorizat"

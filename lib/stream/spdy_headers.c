@@ -38,7 +38,7 @@ static void start_out(struct spdy_zip *z)
     int rc = deflateInit2(&z->out, Z_DEFAULT_COMPRESSION, Z_DEFLATED, ZIP_WINDOW_BITS, ZIP_MEM_LEVEL, Z_DEFAULT_STRATEGY);
 
     assert(rc == Z_OK); /* small and of our own: out of memory aborts */
-    rc = deflateSetDictionary(&z->out, (const Bytef *)spdy_dictionary, sizeof(spdy_dictionary));
+    rc = deflateSetDictionary(&z->out, (const Bytef *)spdy_dictionary, SPDY_DICTIONARY_BYTES);
     assert(rc == Z_OK);
     z->out_ready = true;
 }
@@ -89,7 +89,7 @@ static int unzip(struct spdy_zip *z, const char *data, size_t n, struct buf *to,
 
         buf_used(to, 2048 - z->in.avail_out);
         if (rc == Z_NEED_DICT)
-            rc = inflateSetDictionary(&z->in, (const Bytef *)spdy_dictionary, sizeof(spdy_dictionary));
+            rc = inflateSetDictionary(&z->in, (const Bytef *)spdy_dictionary, SPDY_DICTIONARY_BYTES);
         else if (rc == Z_BUF_ERROR || (rc == Z_OK && z->in.avail_in == 0 && z->in.avail_out > 0))
             return 0; /* all in, all out */
         if (rc != Z_OK)

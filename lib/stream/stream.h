@@ -15,7 +15,7 @@
  * Thread: everything on the loop of the request's connection, callbacks too; hand over with loop_post. Calls are allowed from callbacks.
  * Lifetime: a session is gone after its on_close, which always comes, once. No call after it.
  * Back-pressure: write while stream_session_queued < CONN_HIGH_BYTES, go on at on_drain; pause stops what comes in.
- * Limits: 256 KB held for paused SPDY streams of a connection, a WebSocket message 1 MB, a resize message 4 KB, 1,000 SPDY streams, 128 forwarded ports of
+ * Limits: 256 KB held for paused SPDY streams of a connection, a WebSocket message 1 MB, a resize message 4 KB, 1,000 SPDY streams, 126 forwarded ports of
  * the WebSocket form.
  * Source: SPDY draft 3.1; RFC 6455; k8s.io/streaming wsstream and httpstream; k8s.io/client-go tools/remotecommand and tools/portforward.
  */

@@ -173,8 +173,12 @@ static int openapi_path(struct api_request *r, const char *path, struct err *err
     char group[128] = "", ver[64] = "";
 
     if (strcmp(path, "/openapi/v2") == 0) {
+        if (r->accept && strstr(r->accept, "application/com.github.proto-openapi.spec.v2")) {
+            openapi_v2_proto(r->api->schema, r->api->o.version, &text);
+            return answer(r, OPENAPI_V2_PROTO, &text);
+        }
         if (r->accept && *r->accept && !strstr(r->accept, "json") && !strstr(r->accept, "*/*"))
-            return err_set(err, ERR_NOT_ACCEPTABLE, "only the following media types are accepted: application/json");
+            return err_set(err, ERR_NOT_ACCEPTABLE, "only the following media types are accepted: application/json, " OPENAPI_V2_PROTO);
         openapi_v2(r->api->schema, r->api->o.version, &text);
         return answer(r, "application/json", &text);
     }

@@ -16,24 +16,58 @@ void fixture_reopen(struct fixture *f, const struct store_options *options)
     }
 }
 
-void fixture_open(struct fixture *f, const struct store_options *options)
+enum { DIRS = 4 };
+
+/* Directories that a failed CHECK would leave behind. */
+static char dirs[DIRS][64];
+
+static void remove_dir(char *name)
 {
+    DIR *dir = name[0] ? opendir(name) : NULL;
+    struct dirent *e;
+
+    if (!dir)
+        return;
+    while ((e = readdir(dir)))
+        unlinkat(dirfd(dir), e->d_name, 0);
+    closedir(dir);
+    rmdir(name);
+    name[0] = '\0';
+}
+
+static void remove_all(void)
+{
+    for (int i = 0; i < DIRS; i++)
+        remove_dir(dirs[i]);
+}
+
+void fixture_make(struct fixture *f)
+{
+    static bool registered;
+    int i = 0;
+
     *f = (struct fixture){ .dir = "/tmp/store-test-XXXXXX", .ctx = ctx_background(NULL) };
     CHECK(mkdtemp(f->dir) != NULL);
     snprintf(f->path, sizeof(f->path), "%s/state.db", f->dir);
+    while (dirs[i][0])
+        CHECK(++i < DIRS);
+    memcpy(dirs[i], f->dir, sizeof(f->dir));
+    if (!registered)
+        atexit(remove_all);
+    registered = true;
+}
+
+void fixture_open(struct fixture *f, const struct store_options *options)
+{
+    fixture_make(f);
     fixture_reopen(f, options);
 }
 
 void fixture_remove(const struct fixture *f)
 {
-    DIR *dir = opendir(f->dir);
-    struct dirent *e;
-
-    CHECK(dir != NULL);
-    while ((e = readdir(dir)))
-        unlinkat(dirfd(dir), e->d_name, 0);
-    closedir(dir);
-    rmdir(f->dir);
+    for (int i = 0; i < DIRS; i++)
+        if (!strcmp(dirs[i], f->dir))
+            remove_dir(dirs[i]);
 }
 
 void fixture_close(struct fixture *f)

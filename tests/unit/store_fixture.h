@@ -10,6 +10,7 @@ struct fixture {
     struct ctx ctx;
 };
 
+void fixture_make(struct fixture *f); /* the directory only; it goes with the process, also when a CHECK fails */
 void fixture_open(struct fixture *f, const struct store_options *options);
 void fixture_reopen(struct fixture *f, const struct store_options *options);
 void fixture_close(struct fixture *f); /* and removes the directory */

@@ -125,6 +125,8 @@ TEST(object_prune_times)
         { "2024-01-01T00:00:00+25:00", "parsing time \"2024-01-01T00:00:00+25:00\": time zone offset hour out of range" },
         { "2024-02-29T00:00:00.123+02:00", "{\"deletionTimestamp\":\"2024-02-28T22:00:00Z\"}" },
         { "2024-01-01T1:00:00,5Z", "{\"deletionTimestamp\":\"2024-01-01T01:00:00Z\"}" },
+        { "0012-12-31T23:59:59Z", "{\"deletionTimestamp\":\"0012-12-31T23:59:59Z\"}" },
+        { "0001-01-01T00:00:00Z", "{}" }, /* Go's zero time */
         { "1969-12-31T23:59:59Z", "{\"deletionTimestamp\":\"1969-12-31T23:59:59Z\"}" },
     };
     const struct schema_type *meta = schema_type_find(schema_builtin(), "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
@@ -138,6 +140,8 @@ TEST(object_prune_times)
     const struct schema_type *lease = kind("coordination.k8s.io", "v1", "Lease");
     CHECK_STR(pruned(lease, "{\"spec\":{\"renewTime\":\"2024-01-01T02:00:00.123456+02:00\"}}"),
               "{\"spec\":{\"renewTime\":\"2024-01-01T00:00:00.123456Z\"},\"metadata\":{}}");
+    CHECK_STR(pruned(lease, "{\"spec\":{\"renewTime\":\"1012-01-01T00:00:00.000001Z\"}}"),
+              "{\"spec\":{\"renewTime\":\"1012-01-01T00:00:00.000001Z\"},\"metadata\":{}}");
     CHECK_STR(pruned(lease, "{\"spec\":{\"renewTime\":\"2024-01-01T00:00:00.5Z\"}}"),
               "parsing time \"2024-01-01T00:00:00.5Z\" as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse \".5Z\" as "
               "\".000000\"");

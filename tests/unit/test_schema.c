@@ -151,7 +151,7 @@ TEST(schema_damaged_blob_is_refused)
     unsigned random = 1, refused = 0;
     for (int i = 0; i < 300; i++) {
         random = random * 1103515245 + 12345;
-        size_t at = 16 + (random >> 4) % (n - 16);
+        size_t at = 24 + (random >> 4) % (n - 24);
         char was = copy[at];
         copy[at] = (char)(was ^ 0x55);
         if (schema_open(copy, n, &s, &err) == 0)
