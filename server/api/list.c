@@ -135,6 +135,7 @@ static int read_options(struct list *l, struct err *err)
     l->range.from = (struct slice){ buf_at(&l->from), buf_len(&l->from) };
     l->range.to = (struct slice){ buf_at(&l->to), buf_len(&l->to) };
     l->range.max_bytes = STEP_BYTES;
+    l->range.want = wanted;
     return 0;
 }
 
@@ -159,20 +160,27 @@ static int row_tree(struct list *l, const struct store_row *row, struct err *err
     return 0;
 }
 
-static int on_row(void *arg, const struct store_row *row, bool *stop, struct err *err)
+/* Before a value is read: most rows of a selector's list never are. */
+static bool wanted(void *arg, struct slice key, const struct bytes *facts)
 {
     struct list *l = arg;
-    struct slice key = { row->key->at, row->key->n }, ns = { "", 0 }, name;
+    struct slice ns = { "", 0 };
     const char *slash = memrchr(key.at, '/', key.n);
+    struct slice name = { slash + 1, (size_t)(key.at + key.n - slash - 1) };
 
-    name = (struct slice){ slash + 1, (size_t)(key.at + key.n - slash - 1) };
     if (l->r->route.resource->namespaced) {
         const char *before = memrchr(key.at, '/', (size_t)(slash - key.at));
 
         ns = (struct slice){ before + 1, (size_t)(slash - before - 1) };
     }
-    if (!api_filter_match(&l->filter, ns, name, row->facts))
-        return 0;
+    return api_filter_match(&l->filter, ns, name, facts);
+}
+
+static int on_row(void *arg, const struct store_row *row, bool *stop, struct err *err)
+{
+    struct list *l = arg;
+    struct slice key = { row->key->at, row->key->n };
+
     if (l->limit > 0 && l->given == l->limit) {
         l->more = true;
         *stop = true;
