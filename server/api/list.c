@@ -104,6 +104,22 @@ static int read_revision(struct list *l, struct err *err)
     return 0;
 }
 
+/* Before a value is read: most rows of a selector's list never are. */
+static bool wanted(void *arg, struct slice key, const struct bytes *facts)
+{
+    struct list *l = arg;
+    struct slice ns = { "", 0 };
+    const char *slash = memrchr(key.at, '/', key.n);
+    struct slice name = { slash + 1, (size_t)(key.at + key.n - slash - 1) };
+
+    if (l->r->route.resource->namespaced) {
+        const char *before = memrchr(key.at, '/', (size_t)(slash - key.at));
+
+        ns = (struct slice){ before + 1, (size_t)(slash - before - 1) };
+    }
+    return api_filter_match(&l->filter, ns, name, facts);
+}
+
 static int read_options(struct list *l, struct err *err)
 {
     struct api_request *r = l->r;
@@ -158,22 +174,6 @@ static int row_tree(struct list *l, const struct store_row *row, struct err *err
         json_write(tree, &l->out);
     }
     return 0;
-}
-
-/* Before a value is read: most rows of a selector's list never are. */
-static bool wanted(void *arg, struct slice key, const struct bytes *facts)
-{
-    struct list *l = arg;
-    struct slice ns = { "", 0 };
-    const char *slash = memrchr(key.at, '/', key.n);
-    struct slice name = { slash + 1, (size_t)(key.at + key.n - slash - 1) };
-
-    if (l->r->route.resource->namespaced) {
-        const char *before = memrchr(key.at, '/', (size_t)(slash - key.at));
-
-        ns = (struct slice){ before + 1, (size_t)(slash - before - 1) };
-    }
-    return api_filter_match(&l->filter, ns, name, facts);
 }
 
 static int on_row(void *arg, const struct store_row *row, bool *stop, struct err *err)
