@@ -1,5 +1,6 @@
 #include "server/schema/kind.h"
 
+#include "lib/k8s/meta.h"
 #include "server/schema/kinds/kinds.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@ static const struct kind_ops *const groups[] = {
 };
 
 /* Kinds of resource definitions and such: an object with a spec and a status, nothing special. */
-static const struct kind_ops generic = { .group = "", .kind = "", .unconditional_update = false };
+static const struct kind_ops generic = { .group = "", .kind = "", .name_invalid = name_is_path_segment };
 
 const struct kind_ops *kind_ops(const char *group, const char *kind)
 {
