@@ -119,6 +119,8 @@ void http_server_stop(struct http_server *s, int64_t grace_ms)
 
     if (s->stopped)
         return;
+    for (size_t i = 0; i < s->n_sites; i++)
+        assert(!loop_inside(s->sites[i].loop)); /* it waits for them */
     s->stopped = true;
     clock_gettime(CLOCK_MONOTONIC, &end);
     int64_t ns = end.tv_nsec + grace_ms % 1000 * 1000000;
@@ -193,6 +195,13 @@ static void pause_accepting(struct http_server *s)
     }
 }
 
+/* Idle ones and those who don't come through their handshake make room. */
+static void press(struct http_server *s)
+{
+    s->refs += (int)s->n_sites;
+    post_all(s, site_press);
+}
+
 static void accept_later(void *arg)
 {
     struct http_server *s = arg;
@@ -216,6 +225,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     for (int budget = ACCEPT_BUDGET; budget > 0; budget--) {
         if (!room(s)) {
             pause_accepting(s);
+            press(s);
             server_accept_again(s); /* unless room came meanwhile, whose end asked too early */
             return;
         }

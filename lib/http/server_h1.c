@@ -459,7 +459,7 @@ int64_t peer_h1_due_ms(const struct peer *p)
 
     switch (h->state) {
     case H1_HEAD:
-        return buf_len(&h->in) ? p->since_ms + HEAD_MS : p->active_ms + p->site->server->o.idle_ms;
+        return buf_len(&h->in) ? p->since_ms + HEAD_MS : peer_idle_due_ms(p);
     case H1_LENGTH:
     case H1_CHUNKED:
         return p->since_ms + BODY_MS;

@@ -70,16 +70,23 @@ static void take_cookie(struct http_request *r, struct slice value)
     http_headers_set(&r->headers, "cookie", joined);
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t n_name,
-                     const uint8_t *value, size_t n_value, uint8_t flags, void *arg)
+static struct slice slice_of_rcbuf(nghttp2_rcbuf *b)
+{
+    nghttp2_vec v = nghttp2_rcbuf_get_buf(b);
+
+    return (struct slice){ (const char *)v.base, v.len };
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                     uint8_t flags, void *arg)
 {
     struct http_request *r = stream_request(session, frame->hd.stream_id);
-    struct slice n = { (const char *)name, n_name }, v = { (const char *)value, n_value };
+    struct slice n = slice_of_rcbuf(name), v = slice_of_rcbuf(value);
 
     (void)flags, (void)arg;
     if (!r || r->refused || frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0; /* trailers are not kept */
-    r->head_bytes += n_name + n_value + 32;
+    r->head_bytes += n.n + v.n + 32;
     if (r->head_bytes > H1_HEAD_BYTES || r->headers.n == H1_HEADERS_MAX) {
         request_refuse(r, 431, "request header fields too large");
         return 0;
@@ -318,6 +325,17 @@ void peer_h2_abort(struct peer *p, struct http_request *r)
     peer_dirty(p);
 }
 
+/* Something is to be sent and isn't taken. */
+static bool stuck(const struct peer *p)
+{
+    if (conn_queued(p->conn))
+        return true;
+    for (struct http_request *r = p->requests; r; r = r->next)
+        if (r->out.bytes)
+            return true;
+    return false;
+}
+
 /* After the shutdown notice was on its way: now the last stream's number is final. */
 static void say_final_goaway(struct peer *p)
 {
@@ -343,6 +361,8 @@ void peer_h2_flush(struct peer *p)
     if (buf_len(out)) {
         conn_write(p->conn, buf_at(out), buf_len(out));
         peer_touch(p, p->n_requests ? STALL_MS : p->site->server->o.idle_ms);
+    } else if (stuck(p)) {
+        site_arm(p->site, p->active_ms + STALL_MS);
     }
     buf_cut(out, 0);
     if (rc != 0)
@@ -376,7 +396,7 @@ static nghttp2_session *session_new(struct peer *p)
 
     assert(rc == 0); /* only memory can be missing */
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
@@ -431,22 +451,12 @@ void peer_h2_stop(struct peer *p)
     peer_dirty(p);
 }
 
-static bool stuck(const struct peer *p)
-{
-    if (conn_queued(p->conn))
-        return true;
-    for (struct http_request *r = p->requests; r; r = r->next)
-        if (r->out.bytes)
-            return true;
-    return false;
-}
-
 int64_t peer_h2_due_ms(const struct peer *p)
 {
     int64_t due = INT64_MAX;
 
     if (p->n_requests == 0)
-        return p->active_ms + p->site->server->o.idle_ms;
+        return peer_idle_due_ms(p);
     if (stuck(p))
         due = p->active_ms + STALL_MS;
     for (struct http_request *r = p->n_receiving ? p->requests : NULL; r; r = r->next)

@@ -246,6 +246,23 @@ TEST(http_server_idle_and_limits)
     peer_server_end(&ps);
 }
 
+TEST(http_server_idle_connections_make_room)
+{
+    struct http_server_options o = { .connections_max = 2 };
+    struct peer_server ps;
+
+    peer_server_start(&ps, &o);
+    int idle = peer_server_connect(&ps), busy = peer_server_connect(&ps), late = peer_server_connect(&ps);
+    send_text(busy, "GET /watch HTTP/1.1\r\nHost: h\r\n\r\n");
+    send_text(late, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+    expect_answer(late, "200", "GET /hello h 1"); /* after a second, not two minutes */
+    expect_close(idle);
+    CHECK_INT(ps.closed, 0);
+    close(busy);
+    close(late);
+    peer_server_end(&ps);
+}
+
 TEST(http_server_survives_descriptor_shortage)
 {
     struct peer_server ps;

@@ -172,6 +172,11 @@ TEST(http_tls_new_certificate_and_noise)
     int fd = peer_server_connect(&ps); /* a scanner */
     send_text(fd, "\r\n\r\nhelp\r\n");
     read_to_end(fd, got, sizeof(got));
+    CHECK(strstr(got, "HTTP/1.0") == NULL);
+    fd = peer_server_connect(&ps); /* a user who forgot the s */
+    send_text(fd, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    read_to_end(fd, got, sizeof(got));
+    CHECK(strstr(got, "400 Bad Request") && strstr(got, "Client sent an HTTP request to an HTTPS server.\n"));
     fd = peer_server_connect(&ps);
     close(fd);
     peer_server_end(&ps);
