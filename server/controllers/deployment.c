@@ -325,13 +325,10 @@ static int settle_revision(struct pass *p, struct err *err)
     const char *shown = meta_annotation(p->d, revision_key), *have = meta_annotation(p->now, revision_key);
     if (have && (!shown || strcmp(shown, have) != 0)) {
         struct object_ref d = { "apps", "v1", "deployments", meta_namespace(p->d), meta_name(p->d), NULL };
-        AUTO(json) json_t *a = json_object();
-        AUTO(json) json_t *patch = json_object();
         AUTO(json) json_t *fresh = NULL;
 
-        json_object_set_new(a, revision_key, json_string(have));
-        json_put(patch, "metadata.annotations", json_incref(a));
-        if (client_patch(p->ctx, p->c->client, &d, CLIENT_PATCH_MERGE, patch, NULL, &fresh, err) < 0)
+        meta_set_annotation(p->d, revision_key, have);
+        if (client_update(p->ctx, p->c->client, &d, p->d, &fresh, err) < 0)
             return err_wrap(err, "revision");
         json_object_set(p->d, "metadata", json_object_get(fresh, "metadata"));
     }
