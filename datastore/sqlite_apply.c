@@ -46,6 +46,14 @@ static int current_id(struct store *s, struct slice key, int64_t *ret, struct er
     return 0;
 }
 
+static void bind_bytes(sqlite3_stmt *st, int at, const struct bytes *b)
+{
+    if (b)
+        sqlite3_bind_blob64(st, at, b->at, b->n, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(st, at);
+}
+
 static int insert_row(struct store *s, const struct store_row *row, int64_t id, int64_t prev, struct err *err)
 {
     sqlite3_stmt *st = sql_stmt(s->writer, SQL_INSERT, err);
@@ -59,15 +67,24 @@ static int insert_row(struct store *s, const struct store_row *row, int64_t id, 
     sqlite3_bind_int(st, 5, row->deleted);
     sqlite3_bind_int64(st, 6, row->expiry_ms);
     sqlite3_bind_int64(st, 7, prev);
-    if (row->facts)
-        sqlite3_bind_blob64(st, 8, row->facts->at, row->facts->n, SQLITE_STATIC);
-    else
-        sqlite3_bind_null(st, 8);
-    if (row->value)
-        sqlite3_bind_blob64(st, 9, row->value->at, row->value->n, SQLITE_STATIC);
-    else
-        sqlite3_bind_null(st, 9);
+    bind_bytes(st, 8, row->facts);
+    bind_bytes(st, 9, row->value);
     return sql_run(s->writer, st, "write a row", err);
+}
+
+static int set_current(struct store *s, const struct store_row *row, int64_t id, struct err *err)
+{
+    sqlite3_stmt *st = sql_stmt(s->writer, SQL_SET_CURRENT, err);
+
+    if (!st)
+        return -(int)err->code;
+    bind_bytes(st, 1, row->key);
+    sqlite3_bind_int64(st, 2, id);
+    sqlite3_bind_int64(st, 3, row->create_revision);
+    sqlite3_bind_int64(st, 4, row->version);
+    sqlite3_bind_int64(st, 5, row->expiry_ms);
+    bind_bytes(st, 6, row->facts);
+    return sql_run(s->writer, st, "write an index", err);
 }
 
 /* A statement with up to one key in front and integers behind it. */
@@ -128,7 +145,7 @@ static int apply_put(struct store *s, const struct store_op *op, int64_t prev, i
     if (rc == 0)
         rc = insert_row(s, &e->row, id, prev, err);
     if (rc == 0)
-        rc = run_ints(s, SQL_SET_CURRENT, &op->key, id, 0, err);
+        rc = set_current(s, &e->row, id, err);
     if (rc < 0 || !op->expiry_ms)
         return rc;
     if (op->expiry_ms < s->next_expiry_ms)
@@ -178,7 +195,8 @@ static int compare_failed(struct store *s, struct txn *t, size_t i, int64_t id, 
     else if (op->expect == STORE_ABSENT)
         t->rc = err_set(&t->err, ERR_EXISTS, "key %.*s exists", n, op->key.at);
     else
-        t->rc = err_set(&t->err, ERR_CONFLICT, "key %.*s is at revision %lld, not %lld", n, op->key.at, (long long)sql_revision(id), (long long)op->expect);
+        t->rc = err_set(&t->err, ERR_CONFLICT, "key %.*s is at revision %lld, not %lld", n, op->key.at,
+                        (long long)sql_revision(id), (long long)op->expect);
     return 0;
 }
 

@@ -21,6 +21,7 @@ static const char *const sql_text[SQL_N] = {
     [SQL_AT] = "SELECT id, stop FROM history WHERE key = ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1",
     [SQL_ROW] = "SELECT " ROW_COLUMNS ", value FROM log WHERE id = ?1",
     [SQL_ROW_FACTS] = "SELECT " ROW_COLUMNS ", NULL FROM log WHERE id = ?1",
+    [SQL_KEYS_FACTS] = "SELECT key, id, create_revision, version, expiry, facts FROM current WHERE key >= ?1 ORDER BY key",
     [SQL_KEYS_NOW] = "SELECT key, id FROM current WHERE key >= ?1 ORDER BY key",
     /* A key is live at one revision in one of the two only; both come in key order and are merged. */
     [SQL_KEYS_AT] = "SELECT key, id FROM current WHERE key >= ?1 AND id <= ?2 UNION ALL "
@@ -28,7 +29,7 @@ static const char *const sql_text[SQL_N] = {
     [SQL_LOG_SCAN_ROWS] = "SELECT id, key FROM log WHERE id > ?1 ORDER BY id",
     [SQL_INSERT] = "INSERT INTO log(id, key, create_revision, version, deleted, expiry, prev, facts, value) "
                    "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    [SQL_SET_CURRENT] = "REPLACE INTO current(key, id) VALUES(?1, ?2)",
+    [SQL_SET_CURRENT] = "REPLACE INTO current(key, id, create_revision, version, expiry, facts) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
     [SQL_DROP_CURRENT] = "DELETE FROM current WHERE key = ?1",
     [SQL_ADD_HISTORY] = "INSERT INTO history(key, id, stop) VALUES(?1, ?2, ?3)",
     [SQL_ADD_EXPIRY] = "INSERT INTO expiry(at, id) VALUES(?1, ?2)",

@@ -5,7 +5,8 @@
  *
  * The file (format 1). A row's id is revision << 16 | sub-revision, so the log's B-tree is in the log's order:
  *   log      id -> key, create revision, version, id of the row before it, deleted, expiry, facts, value; append only
- *   current  key -> id of its live row: a LIST of what is there now touches live keys only
+ *   current  key -> id, facts and small fields of its live row: a LIST of what is there now touches live keys only, and one with
+ *            a selector reads from the log what is selected only
  *   history  (key, id) -> stop: rows that were live in [id, stop) and are not any more: reads at an older revision
  *   expiry   (wall ms, id) of live rows that end
  *   meta     compacted, compact_pos, fence
@@ -32,7 +33,7 @@ enum {
     SQL_BATCH_MAX = 1024,                  /* transactions in one commit */
     SQL_BATCH_MAX_BYTES = 8 * 1024 * 1024, /* and their bytes, when there is more than one */
     SQL_CHECKPOINT_FRAMES = 2000,          /* 8 MB of WAL */
-    SQL_WAL_FRAMES_MAX = 16384,            /* 64 MB: from here on readers are held back until the WAL could start again */
+    SQL_WAL_FRAMES_MAX = 4000,             /* 16 MB: from here on readers are held back until the WAL could start again */
     SQL_GATE_MS = 1000,                    /* at most so long */
     SQL_COMPACT_ROWS = 256,                /* log rows one slice looks at */
     SQL_VACUUM_PAGES = 64,                 /* pages one slice gives back */
@@ -49,7 +50,7 @@ enum {
 
 enum sql {
     SQL_BEGIN, SQL_BEGIN_WRITE, SQL_COMMIT, SQL_ROLLBACK,
-    SQL_LAST, SQL_CURRENT, SQL_GET, SQL_AT, SQL_ROW, SQL_ROW_FACTS, SQL_KEYS_NOW, SQL_KEYS_AT, SQL_LOG_SCAN_ROWS,
+    SQL_LAST, SQL_CURRENT, SQL_GET, SQL_AT, SQL_ROW, SQL_ROW_FACTS, SQL_KEYS_NOW, SQL_KEYS_FACTS, SQL_KEYS_AT, SQL_LOG_SCAN_ROWS,
     SQL_INSERT, SQL_SET_CURRENT, SQL_DROP_CURRENT, SQL_ADD_HISTORY, SQL_ADD_EXPIRY, SQL_DROP_EXPIRY, SQL_FIRST_EXPIRY,
     SQL_DUE, SQL_COMPACT_SCAN, SQL_DROP_ROW, SQL_DROP_HISTORY, SQL_META, SQL_SET_META, SQL_COUNT_ALL, SQL_VACUUM,
     SQL_N
@@ -64,7 +65,6 @@ struct sql_conn {
 /* A transaction that waits for the writer. Owners: the caller and the writer, one reference each. */
 struct txn {
     _Atomic int refs;
-    _Atomic int state; /* enum txn_state */
     struct txn *next;
     struct store_op *ops; /* keys point behind them, values are referenced */
     size_t n, n_bytes;
@@ -93,7 +93,7 @@ struct store {
 
     pthread_t thread;
     pthread_mutex_t lock; /* guards the queue, compaction's target, holds and the subscriber */
-    pthread_cond_t work, told, compact_done;
+    pthread_cond_t work, told, compact_done; /* told: the revision moved or the subscriber returned */
     struct txn *head, **tail;
     int64_t queued;
     bool closing, telling;
@@ -168,6 +168,10 @@ CHECK_RC int sql_schema_migrate(struct sql_conn *c, const struct sql_migration *
 CHECK_RC int sql_schema_open(struct sql_conn *c, struct err *err);
 
 /* sqlite_readers.c */
+/* Returns when store_revision() tells `revision`, which a snapshot showed: a commit is visible a moment before. */
+CHECK_RC int sql_published(struct ctx *ctx, struct store *s, int64_t revision, struct err *err);
+/* The revision of the snapshot, published. */
+CHECK_RC int sql_now(struct ctx *ctx, struct store *s, struct sql_conn *c, int64_t *ret, struct err *err);
 CHECK_RC int readers_take(struct ctx *ctx, struct store *s, struct sql_conn **ret, struct err *err);
 void readers_give(struct store *s, struct sql_conn *c);
 void readers_gate_close(struct store *s); /* waits until no reader reads, at most SQL_GATE_MS */
@@ -191,7 +195,6 @@ void sql_writer_rollback(struct store *s);
 /* sqlite_txn.c */
 void sql_txn_unref(struct txn *t);
 void sql_txn_finish(struct txn *t); /* wakes the caller and drops the writer's reference */
-enum txn_state { TXN_QUEUED, TXN_TAKEN, TXN_ABANDONED };
 
 /* sqlite_compact.c, sqlite_expire.c: on the writer thread */
 bool sql_compact_pending(const struct store *s);

@@ -104,13 +104,13 @@ static int read_rows(struct log_read *r, int64_t after, int64_t now, struct err 
     return rc < 0 ? rc : 0;
 }
 
-static int read_log(struct log_read *r, int64_t after, struct err *err)
+static int read_log(struct ctx *ctx, struct log_read *r, int64_t after, struct err *err)
 {
     int64_t now = 0, compacted;
     int rc = sql_do(r->c, SQL_BEGIN, "begin a read", err);
 
     if (rc == 0)
-        rc = sql_snapshot(r->c, &now, err);
+        rc = sql_now(ctx, r->s, r->c, &now, err);
     if (rc < 0)
         return rc;
     compacted = atomic_load(&r->s->compacted); /* after the snapshot: what is missing in it shows here */
@@ -128,7 +128,7 @@ int store_log(struct ctx *ctx, struct store *s, struct slice from, struct slice 
 
     if (rc < 0)
         return rc;
-    rc = read_log(&r, after, err);
+    rc = read_log(ctx, &r, after, err);
     readers_give(s, r.c);
     if (rc == 0)
         *ret_last = r.last;

@@ -1,6 +1,8 @@
 /* Reads: one key, ranges in pieces, counts. Each call is one short read transaction on a pooled connection. */
 #include "datastore/sqlite_int.h"
 
+#include "lib/mem.h"
+
 #include <string.h>
 
 static int check_revision(struct store *s, int64_t at, struct err *err)
@@ -24,7 +26,8 @@ static int absent(struct slice key, struct err *err)
     return err_set(err, ERR_NOT_FOUND, "key %.*s not found", key.n > 200 ? 200 : (int)key.n, key.at);
 }
 
-static int get_now(struct sql_conn *c, struct slice key, struct store_row *ret, int64_t *ret_revision, struct err *err)
+/* *ret_now: the revision of the snapshot. */
+static int get_now(struct sql_conn *c, struct slice key, struct store_row *ret, int64_t *ret_now, struct err *err)
 {
     sqlite3_stmt *st = sql_stmt(c, SQL_GET, err);
 
@@ -35,8 +38,7 @@ static int get_now(struct sql_conn *c, struct slice key, struct store_row *ret, 
     if (rc <= 0)
         return rc < 0 ? rc : err_set(err, ERR_IO, "get a key: no answer");
     int64_t last = sqlite3_column_int64(st, 0), id = sqlite3_column_int64(st, 1);
-    if (ret_revision)
-        *ret_revision = last ? sql_revision(last) : 1;
+    *ret_now = last ? sql_revision(last) : 1;
     if (id)
         *ret = (struct store_row){
             .key = bytes_new(key.at, key.n),
@@ -77,7 +79,7 @@ static int id_at(struct sql_conn *c, struct slice key, int64_t end, int64_t *ret
     return rc < 0 ? rc : 0;
 }
 
-static int get_at(struct store *s, struct sql_conn *c, struct slice key, int64_t at, struct store_row *ret, int64_t *ret_revision,
+static int get_at(struct store *s, struct sql_conn *c, struct slice key, int64_t at, struct store_row *ret, int64_t *ret_now,
                   struct err *err)
 {
     int64_t now = 0, id = 0;
@@ -93,8 +95,7 @@ static int get_at(struct store *s, struct sql_conn *c, struct slice key, int64_t
         rc = id_at(c, key, sql_end_of(at), &id, err);
     if (rc < 0)
         return rc;
-    if (ret_revision)
-        *ret_revision = now;
+    *ret_now = now;
     if (!id)
         return absent(key, err);
     rc = sql_row(c, id, false, ret, NULL, err);
@@ -106,16 +107,30 @@ static int get_at(struct store *s, struct sql_conn *c, struct slice key, int64_t
 int store_get(struct ctx *ctx, struct store *s, struct slice key, int64_t at_revision, struct store_row *ret, int64_t *ret_revision,
               struct err *err)
 {
+    struct store_row row = { 0 };
     struct sql_conn *c = NULL;
+    struct err late;
+    int64_t now = 0;
     int rc = readers_take(ctx, s, &c, err);
 
     if (rc < 0)
         return rc;
     if (at_revision == 0)
-        rc = get_now(c, key, ret, ret_revision, err);
+        rc = get_now(c, key, &row, &now, err);
     else
-        rc = get_at(s, c, key, at_revision, ret, ret_revision, err);
+        rc = get_at(s, c, key, at_revision, &row, &now, err);
     readers_give(s, c);
+    if (sql_published(ctx, s, now, &late) < 0 && rc == 0) {
+        *err = late;
+        rc = -(int)late.code;
+    }
+    if (rc < 0) {
+        store_row_clear(&row);
+    } else {
+        *ret = row;
+    }
+    if (ret_revision && (rc == 0 || rc == -ERR_NOT_FOUND))
+        *ret_revision = now;
     return rc;
 }
 
@@ -138,14 +153,19 @@ struct scan {
     sqlite3_stmt *st;
     struct slice from, to;
     int64_t now, at;
+    bool facts;          /* they are looked at before the row is */
+    bool facts_here;     /* and st gives them */
+    struct bytes *lent;  /* facts as `want` sees them; used again for each row */
+    size_t lent_cap;
+    size_t bytes;        /* looked at so far */
 };
 
-static int scan_open(struct store *s, struct scan *scan, struct slice start, int64_t at_revision, struct err *err)
+static int scan_open(struct ctx *ctx, struct store *s, struct scan *scan, struct slice start, int64_t at_revision, struct err *err)
 {
     int rc = sql_do(scan->c, SQL_BEGIN, "begin a read", err);
 
     if (rc == 0)
-        rc = sql_snapshot(scan->c, &scan->now, err);
+        rc = sql_now(ctx, s, scan->c, &scan->now, err);
     scan->at = at_revision ? at_revision : scan->now;
     if (rc == 0)
         rc = check_future(scan->at, scan->now, err);
@@ -153,7 +173,8 @@ static int scan_open(struct store *s, struct scan *scan, struct slice start, int
         rc = check_revision(s, scan->at, err);
     if (rc < 0)
         return rc;
-    scan->st = sql_stmt(scan->c, scan->at == scan->now ? SQL_KEYS_NOW : SQL_KEYS_AT, err);
+    scan->facts_here = scan->facts && scan->at == scan->now;
+    scan->st = sql_stmt(scan->c, scan->at != scan->now ? SQL_KEYS_AT : scan->facts ? SQL_KEYS_FACTS : SQL_KEYS_NOW, err);
     if (!scan->st)
         return -err->code;
     sql_key(scan->st, 1, start);
@@ -180,6 +201,7 @@ static void scan_close(struct store *s, struct scan *scan)
 {
     if (scan->st)
         sqlite3_reset(scan->st);
+    bytes_unref(scan->lent);
     readers_give(s, scan->c);
 }
 
@@ -188,19 +210,86 @@ static size_t row_bytes(const struct store_row *row)
     return row->key->n + (row->value ? row->value->n : 0) + (row->facts ? row->facts->n : 0);
 }
 
-/* One row to fn. Returns fn's result. */
-static int lend(struct scan *scan, int64_t id, const struct store_range *range, store_row_fn *fn, void *arg, size_t *bytes,
-                bool *stop, struct err *err)
-{
-    struct store_row row = { 0 };
-    int rc = sql_row(scan->c, id, range->facts_only, &row, NULL, err);
+/* Where the rows go. */
+struct out {
+    store_row_fn *fn;
+    void *arg;
+};
 
+/* The whole row, or its front: from the index where that is enough, else from the log. */
+static int scan_row(struct scan *scan, struct slice key, int64_t id, bool facts_only, struct store_row *ret, struct err *err)
+{
+    if (facts_only && scan->facts_here) {
+        *ret = (struct store_row){
+            .key = bytes_new(key.at, key.n),
+            .mod_revision = sql_revision(id),
+            .create_revision = sqlite3_column_int64(scan->st, 2),
+            .version = sqlite3_column_int64(scan->st, 3),
+            .expiry_ms = sqlite3_column_int64(scan->st, 4),
+            .facts = sql_bytes(scan->st, 5),
+        };
+        return 0;
+    }
+    int rc = sql_row(scan->c, id, facts_only, ret, NULL, err);
     if (rc == 0)
         return err_set(err, ERR_IO, "datastore damaged: row %lld is in the index, not in the log", (long long)id);
+    return rc < 0 ? rc : 0;
+}
+
+/* The facts in the scan's own storage; NULL when the row has none. */
+static const struct bytes *lend_facts(struct scan *scan)
+{
+    if (sqlite3_column_type(scan->st, 5) == SQLITE_NULL)
+        return NULL;
+    struct slice facts = sql_slice(scan->st, 5);
+    if (!scan->lent || facts.n > scan->lent_cap) {
+        bytes_unref(scan->lent);
+        scan->lent_cap = facts.n < 512 ? 512 : facts.n * 2;
+        scan->lent = mem_alloc(sizeof(*scan->lent) + scan->lent_cap + 1);
+        atomic_init(&scan->lent->refs, 1);
+    }
+    if (facts.n)
+        memcpy(scan->lent->at, facts.at, facts.n);
+    scan->lent->n = facts.n;
+    scan->lent->at[facts.n] = '\0';
+    return scan->lent;
+}
+
+/* 1: the row is wanted, 0: it is not. */
+static int wanted(struct scan *scan, struct slice key, int64_t id, const struct store_range *range, void *arg, struct err *err)
+{
+    struct store_row row = { 0 };
+    const struct bytes *facts;
+    int rc = 0;
+
+    if (!range->want)
+        return 1;
+    if (!scan->facts_here)
+        rc = scan_row(scan, key, id, true, &row, err);
     if (rc < 0)
         return rc;
-    *bytes += row_bytes(&row);
-    rc = fn(arg, &row, stop, err);
+    facts = scan->facts_here ? lend_facts(scan) : row.facts;
+    bool yes = range->want(arg, key, facts);
+    if (!yes)
+        scan->bytes += key.n + (facts ? facts->n : 0);
+    store_row_clear(&row);
+    return yes;
+}
+
+/* One row to fn. Returns fn's result; > 0 also when the row is not wanted. */
+static int lend(struct scan *scan, struct slice key, int64_t id, const struct store_range *range, const struct out *out, bool *stop,
+                struct err *err)
+{
+    struct store_row row = { 0 };
+    int rc = wanted(scan, key, id, range, out->arg, err);
+
+    if (rc <= 0)
+        return rc < 0 ? rc : 1;
+    rc = scan_row(scan, key, id, range->facts_only, &row, err);
+    if (rc < 0)
+        return rc;
+    scan->bytes += row_bytes(&row);
+    rc = out->fn(out->arg, &row, stop, err);
     store_row_clear(&row);
     return rc;
 }
@@ -208,7 +297,8 @@ static int lend(struct scan *scan, int64_t id, const struct store_range *range, 
 /* Rows until a limit; then looks whether there is one more, where the next call goes on. */
 static int range_rows(struct scan *scan, struct store_range *range, store_row_fn *fn, void *arg, struct bytes **ret_next, struct err *err)
 {
-    size_t rows = 0, bytes = 0;
+    const struct out out = { fn, arg };
+    size_t rows = 0;
     size_t max_rows = range->max_rows ? range->max_rows : SQL_CALL_ROWS;
     size_t max_bytes = range->max_bytes ? range->max_bytes : SQL_CALL_BYTES;
     struct slice key;
@@ -217,11 +307,11 @@ static int range_rows(struct scan *scan, struct store_range *range, store_row_fn
     int rc;
 
     while ((rc = scan_next(scan, &key, &id, err)) > 0) {
-        if (stop || rows >= max_rows || bytes >= max_bytes) {
+        if (stop || rows >= max_rows || scan->bytes >= max_bytes) {
             *ret_next = bytes_new(key.at, key.n);
             return 0;
         }
-        rc = lend(scan, id, range, fn, arg, &bytes, &stop, err);
+        rc = lend(scan, key, id, range, &out, &stop, err);
         if (rc < 0)
             return rc;
         rows += rc == 0;
@@ -231,7 +321,7 @@ static int range_rows(struct scan *scan, struct store_range *range, store_row_fn
 
 int store_range(struct ctx *ctx, struct store *s, struct store_range *range, store_row_fn *fn, void *arg, struct err *err)
 {
-    struct scan scan = { .from = range->from, .to = range->to };
+    struct scan scan = { .from = range->from, .to = range->to, .facts = range->facts_only || range->want };
     struct slice start = range->next ? (struct slice){ range->next->at, range->next->n } : range->from;
     struct bytes *next = NULL;
     bool first = !range->revision;
@@ -241,7 +331,7 @@ int store_range(struct ctx *ctx, struct store *s, struct store_range *range, sto
         rc = readers_take(ctx, s, &scan.c, err);
     if (rc < 0)
         return rc;
-    rc = scan_open(s, &scan, start, range->at_revision, err);
+    rc = scan_open(ctx, s, &scan, start, range->at_revision, err);
     if (rc == 0)
         rc = range_rows(&scan, range, fn, arg, &next, err);
     scan_close(s, &scan);
@@ -280,7 +370,7 @@ int store_count(struct ctx *ctx, struct store *s, struct slice from, struct slic
 
     if (rc < 0)
         return rc;
-    rc = scan_open(s, &scan, from, at_revision, err);
+    rc = scan_open(ctx, s, &scan, from, at_revision, err);
     while (rc == 0 && (rc = scan_next(&scan, &key, &id, err)) > 0)
         rc = ++n % COUNT_SLICE ? 0 : ctx_check(ctx, err);
     scan_close(s, &scan);

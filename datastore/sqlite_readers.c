@@ -93,3 +93,29 @@ void readers_clear(struct store *s)
         sql_close(c, false);
     s->readers = 0;
 }
+
+int sql_published(struct ctx *ctx, struct store *s, int64_t revision, struct err *err)
+{
+    if (revision <= atomic_load(&s->revision))
+        return 0;
+    LOCK_SCOPE(&s->lock);
+    while (revision > atomic_load(&s->revision)) {
+        int rc = ctx_check(ctx, err);
+        if (rc < 0)
+            return rc;
+        sql_cond_wait_ms(&s->told, &s->lock, sql_wait_slice_ms(ctx));
+    }
+    return 0;
+}
+
+int sql_now(struct ctx *ctx, struct store *s, struct sql_conn *c, int64_t *ret, struct err *err)
+{
+    int64_t now = 0;
+    int rc = sql_snapshot(c, &now, err);
+
+    if (rc == 0)
+        rc = sql_published(ctx, s, now, err);
+    if (rc == 0)
+        *ret = now;
+    return rc;
+}

@@ -7,7 +7,8 @@
 static const char schema_1[] =
     "CREATE TABLE log(id INTEGER PRIMARY KEY, key BLOB NOT NULL, create_revision INTEGER NOT NULL, version INTEGER NOT NULL,"
     " deleted INTEGER NOT NULL, expiry INTEGER NOT NULL, prev INTEGER NOT NULL, facts BLOB, value BLOB);"
-    "CREATE TABLE current(key BLOB PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE current(key BLOB PRIMARY KEY, id INTEGER NOT NULL, create_revision INTEGER NOT NULL, version INTEGER NOT NULL,"
+    " expiry INTEGER NOT NULL, facts BLOB) WITHOUT ROWID;"
     "CREATE TABLE history(key BLOB NOT NULL, id INTEGER NOT NULL, stop INTEGER NOT NULL, PRIMARY KEY(key, id)) WITHOUT ROWID;"
     "CREATE TABLE expiry(at INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY(at, id)) WITHOUT ROWID;"
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;";
@@ -64,7 +65,8 @@ int sql_schema_migrate(struct sql_conn *c, const struct sql_migration *steps, in
     if (application != SQL_APPLICATION && (objects || format || application))
         return err_set(err, ERR_INVALID, "it is a database, but not a datastore of this program");
     if (format < 0 || format > n_steps)
-        return err_set(err, ERR_INVALID, "its format is %lld, this program knows up to %d: a newer version wrote it", (long long)format, n_steps);
+        return err_set(err, ERR_INVALID, "its format is %lld, this program knows up to %d: a newer version wrote it",
+                       (long long)format, n_steps);
     if (format == n_steps)
         return 0;
     rc = exec(c, "BEGIN IMMEDIATE", err);

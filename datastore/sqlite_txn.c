@@ -79,7 +79,6 @@ static int txn_new(const struct store_op *ops, size_t n, struct txn **ret, struc
         return err_set(err, ERR_UNAVAILABLE, "out of memory");
     memset(t, 0, sizeof(*t));
     atomic_init(&t->refs, 1);
-    atomic_init(&t->state, TXN_QUEUED);
     pthread_mutex_init(&t->lock, NULL);
     sql_cond_init(&t->cond);
     t->ops = (struct store_op *)(t + 1);
@@ -117,16 +116,42 @@ static int enqueue(struct store *s, struct txn *t, struct err *err)
 
 static int txn_wait(struct ctx *ctx, struct txn *t, struct err *err)
 {
-    int queued = TXN_QUEUED, rc;
-
     LOCK_SCOPE(&t->lock);
     while (!t->done) {
-        if ((rc = ctx_check(ctx, err)) < 0) {
-            bool never = atomic_compare_exchange_strong(&t->state, &queued, TXN_ABANDONED);
-            return err_wrap(err, never ? "write not begun" : "write under way, its outcome is unknown");
-        }
+        int rc = ctx_check(ctx, err);
+        if (rc < 0)
+            return rc;
         sql_cond_wait_ms(&t->cond, &t->lock, sql_wait_slice_ms(ctx));
     }
+    return 0;
+}
+
+/* Takes t back if the writer has not taken it. */
+static bool take_back(struct store *s, struct txn *t)
+{
+    LOCK_SCOPE(&s->lock);
+    for (struct txn **at = &s->head; *at; at = &(*at)->next) {
+        if (*at != t)
+            continue;
+        *at = t->next;
+        if (!t->next)
+            s->tail = at;
+        s->queued--;
+        sql_txn_unref(t); /* not the last: the caller has one */
+        return true;
+    }
+    return false;
+}
+
+static int enqueue_and_wait(struct ctx *ctx, struct store *s, struct txn *t, struct err *err)
+{
+    int rc = enqueue(s, t, err);
+
+    if (rc < 0)
+        return rc;
+    rc = txn_wait(ctx, t, err);
+    if (rc < 0)
+        return err_wrap(err, take_back(s, t) ? "write not begun" : "write under way, its outcome is unknown");
     return 0;
 }
 
@@ -139,9 +164,7 @@ int store_txn(struct ctx *ctx, struct store *s, const struct store_op *ops, size
     if (rc < 0)
         return rc;
     t->want_live = ret_live != NULL;
-    rc = enqueue(s, t, err);
-    if (rc == 0)
-        rc = txn_wait(ctx, t, err);
+    rc = enqueue_and_wait(ctx, s, t, err);
     if (rc == 0) { /* the writer is through with it */
         if (t->rc < 0) {
             *err = t->err;

@@ -54,6 +54,7 @@ static void tell(struct store *s, int64_t revision)
     store_commit_fn *fn = s->fn;
     void *arg = s->fn_arg;
     s->telling = fn != NULL;
+    pthread_cond_broadcast(&s->told);
     pthread_mutex_unlock(&s->lock);
     if (!fn)
         return;
@@ -115,11 +116,8 @@ static int apply_batch(struct store *s, struct txn *list, int64_t *revision, str
     int rc = sql_writer_begin(s, err);
 
     for (struct txn *t = list; rc == 0 && t; t = t->next) {
-        int queued = TXN_QUEUED;
         bool changed = false;
 
-        if (!atomic_compare_exchange_strong(&t->state, &queued, TXN_TAKEN))
-            continue;
         rc = sql_apply_txn(s, t, *revision + 1, &changed, err);
         *revision += changed;
     }

@@ -4,7 +4,7 @@
  * store - ordered keys, versioned values, one revision sequence: etcd's data model without its wire.
  *
  * Keys and values are bytes; ranges are half-open [from, to). Every transaction takes the next revision; several rows may
- * share it (they differ by sub-revision). Once a reader saw revision R no row <= R appears later.
+ * share it (they differ by sub-revision). Once a reader saw revision R no row <= R appears later, and store_revision() >= R.
  * sqlite.c is the embedded engine; etcd.c and postgres.c come later behind the same ops.
  *
  * Layer:  above lib/; knows no HTTP, no JSON, no Kubernetes kind.
@@ -80,10 +80,14 @@ enum {
     STORE_TXN_MAX_BYTES = 16 * 1024 * 1024, /* keys, values and facts of one transaction */
 };
 
-/* Reads one key at a revision (0: now). *ret_revision (may be NULL) is the store's revision of that read.
- * Errors: NOT_FOUND; EXPIRED (revision compacted); IO. */
+/* Reads one key at a revision (0: now). *ret_revision (may be NULL) is the store's revision of that read, set on NOT_FOUND, too.
+ * Errors: NOT_FOUND; EXPIRED (revision compacted); BAD_REQUEST (revision to come); IO; TIMEOUT. */
 CHECK_RC int store_get(struct ctx *ctx, struct store *s, struct slice key, int64_t at_revision, struct store_row *ret,
                        int64_t *ret_revision, struct err *err);
+
+/* Looked at before a row's value is read; false leaves the row out (selectors cost no reading of what they refuse).
+ * key and facts (NULL: none) are lent for the call: take no reference. arg is store_range's. */
+typedef bool store_want_fn(void *arg, struct slice key, const struct bytes *facts);
 
 /* A read of a range in pieces: each call is one short read transaction at the same revision.
  * Zero it, fill the first part, call store_range until `more` is false; store_range_end in any case. */
@@ -93,6 +97,7 @@ struct store_range {
     size_t max_rows;        /* of one call; 0: 500 */
     size_t max_bytes;       /* of one call; 0: 256 KB */
     bool facts_only;        /* value stays NULL */
+    store_want_fn *want;    /* NULL: all rows */
     /* results */
     bool more;
     int64_t revision;       /* the store's revision when the first call read */
@@ -104,7 +109,8 @@ struct store_range {
 /* Return > 0 to keep the row out of max_rows' count, 0 to count it, < 0 to fail (err is filled). The row is lent;
  * take a reference (bytes_ref) to keep parts. To stop after this row set *stop. */
 typedef int store_row_fn(void *arg, const struct store_row *row, bool *stop, struct err *err);
-/* Errors: EXPIRED (compacted), IO, TIMEOUT, those of fn. Blocks: on disk. */
+/* Errors: EXPIRED (compacted), BAD_REQUEST (revision to come), IO, TIMEOUT, those of fn. Blocks: on disk; fn runs inside the
+ * read transaction and must not wait for the store. */
 CHECK_RC int store_range(struct ctx *ctx, struct store *s, struct store_range *range, store_row_fn *fn, void *arg,
                          struct err *err);
 void store_range_end(struct store_range *range);

@@ -14,6 +14,8 @@ struct sha256 *sha256_new(void);
 void sha256_add(struct sha256 *s, const void *data, size_t n);
 void sha256_end(struct sha256 *s, unsigned char ret[SHA256_BYTES]); /* frees s */
 void sha256_of(const void *data, size_t n, unsigned char ret[SHA256_BYTES]);
+enum { SHA1_BYTES = 20 };
+void sha1_of(const void *data, size_t n, unsigned char ret[SHA1_BYTES]); /* for the WebSocket handshake; secures nothing */
 char *sha256_hex(const void *data, size_t n, char ret[SHA256_HEX_BYTES]);
 char *hex_of(const void *data, size_t n, char *to); /* 2n + 1 bytes */
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <mbedtls/md.h>
 #include <mbedtls/pkcs5.h>
+#include <mbedtls/sha1.h>
 #include <mbedtls/sha256.h>
 #include <string.h>
 #include <sys/random.h>
@@ -40,6 +41,11 @@ void sha256_end(struct sha256 *s, unsigned char ret[SHA256_BYTES])
 void sha256_of(const void *data, size_t n, unsigned char ret[SHA256_BYTES])
 {
     mbedtls_sha256_ret(data ? data : (const void *)"", n, ret, 0);
+}
+
+void sha1_of(const void *data, size_t n, unsigned char ret[SHA1_BYTES])
+{
+    mbedtls_sha1_ret(data ? data : (const void *)"", n, ret);
 }
 
 char *hex_of(const void *data, size_t n, char *to)

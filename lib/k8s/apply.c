@@ -376,6 +376,10 @@ static void write_sorted(const json_t *v, struct buf *to)
 {
     size_t n = json_object_size(v), i = 0;
 
+    if (!v) { /* under a key that holds a NUL */
+        buf_str(to, "null");
+        return;
+    }
     if (json_is_array(v)) {
         for (; i < json_array_size(v); i++) {
             buf_char(to, i ? ',' : '[');
@@ -543,13 +547,14 @@ void apply_strip(json_t *object, const char *path)
 
     /* A list that cannot be read owns nothing we could take. */
     if (list && managers_read(&m, list, &ignored) == 0) {
-        AUTO(json) json_t *held = json_incref(list);
         const struct fieldset *gone = fieldset_of_path(a, path);
 
         for (size_t i = 0; i < m.n; i++)
             manager_set(&m.at[i], fieldset_without(a, m.at[i].set, gone));
         drop_empty(&m);
+        json_incref(list); /* sets point into it */
         put_managers(object, &m);
+        json_decref(list);
     }
     arena_free(a);
 }

@@ -90,6 +90,8 @@ static bool is_zero(const json_t *v)
 /* A member of rhs where lhs is a new struct. */
 static struct verdict against_zero(struct arena *a, const struct schema_field *f, const struct schema_type *t, json_t *v)
 {
+    if (f && json_is_null(v)) /* a value Go writes as null, and did before */
+        return (struct verdict){ 0 };
     if (!f || !t)
         return t ? compare(a, t, NULL, false, v) : leaf(NULL, v);
     if (schema_shape(t) == SCHEMA_OBJECT && !schema_field_pointer(f)) {
@@ -193,7 +195,7 @@ static struct apply_difference compare_lists(struct arena *a, const struct schem
         int c = i == x.n ? 1 : j == y.n ? -1 : fs_compare(&x.sorted[i]->at, &y.sorted[j]->at);
         size_t n = c <= 0 ? run_at(&x, i) : 0, m = c >= 0 ? run_at(&y, j) : 0;
 
-        compare_run(a, schema_elem(type), x.sorted + i, n, y.sorted + j, m, &b);
+        compare_run(a, schema_elem(type), n ? x.sorted + i : NULL, n, m ? y.sorted + j : NULL, m, &b);
         i += n;
         j += m;
     }

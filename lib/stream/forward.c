@@ -402,7 +402,10 @@ void forward_start(struct stream_forward *f, struct conn *c)
 
 static void take_conn(void *arg, struct conn *c)
 {
-    forward_start(arg, c);
+    if (c)
+        forward_start(arg, c);
+    else
+        on_close(arg); /* the client was gone before the connection could be handed over */
 }
 
 struct stream_forward *forward_new(const struct stream_choice *choice, const int *ports, size_t n_ports, const struct stream_forward_ops *ops,

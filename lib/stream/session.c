@@ -251,7 +251,10 @@ void session_start(struct stream_session *s, struct conn *c)
 
 static void take_conn(void *arg, struct conn *c)
 {
-    session_start(arg, c);
+    if (c)
+        session_start(arg, c);
+    else
+        session_closed(arg); /* the client was gone before the connection could be handed over */
 }
 
 struct stream_session *session_new(const struct stream_want *want, const struct stream_choice *choice, const struct stream_session_ops *ops,

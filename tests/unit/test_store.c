@@ -1,7 +1,10 @@
 /* store: transactions, reads, ranges, the log, the subscriber. */
 #include "store_fixture.h"
 
+#include "datastore/sqlite_int.h"
+
 #include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 TEST(store_put_get)
@@ -206,6 +209,67 @@ TEST(store_range_in_pieces)
     fixture_close(&f);
 }
 
+struct choice {
+    int asked, given;
+};
+
+static bool want_red(void *arg, struct slice key, const struct bytes *facts)
+{
+    struct choice *c = arg;
+
+    CHECK(key.n >= 2);
+    CHECK((facts == NULL) == (key.at[1] == '3'));
+    c->asked++;
+    return facts && !strcmp(facts->at, "red");
+}
+
+static int give_red(void *arg, const struct store_row *row, bool *stop, struct err *err)
+{
+    struct choice *c = arg;
+
+    (void)err, (void)stop;
+    c->given++;
+    CHECK_STR(row->facts->at, "red");
+    CHECK_INT(row->version, 1);
+    CHECK_INT(row->create_revision, row->mod_revision);
+    CHECK_INT(row->expiry_ms, 4102444800000);
+    return 0;
+}
+
+/* The same answer from the index (now) and from the log (before), with and without values. */
+TEST(store_range_wants)
+{
+    AUTO(bytes) struct bytes *red = bytes_new("red", 3), *blue = bytes_new("blue", 4);
+    struct fixture f;
+    struct err err = { 0 };
+    char key[16];
+
+    fixture_open(&f, NULL);
+    for (int i = 0; i < 10; i++) {
+        snprintf(key, sizeof(key), "/%d", i);
+        struct store_op op = { .kind = STORE_PUT, .key = slice_of(key), .value = blue, .facts = i == 3 ? NULL : i % 2 ? blue : red,
+                               .expiry_ms = 4102444800000 };
+        CHECK_INT(store_txn(&f.ctx, f.s, &op, 1, &(int64_t){ 0 }, NULL, NULL, &err), 0);
+    }
+    for (int round = 0; round < 4; round++) {
+        struct choice c = { 0 };
+        struct store_range range = { .from = SLICE_LIT("/"), .to = SLICE_LIT("\0"), .max_rows = 2, .want = want_red,
+                                     .facts_only = round % 2, .at_revision = round < 2 ? 0 : 11 };
+        int calls = 0;
+        do {
+            CHECK_INT(store_range(&f.ctx, f.s, &range, give_red, &c, &err), 0);
+            calls++;
+        } while (range.more);
+        store_range_end(&range);
+        CHECK_INT(c.given, 5);
+        CHECK_INT(c.asked, 10);
+        CHECK_INT(calls, 3);
+        if (round == 1)
+            del(&f, "/0");
+    }
+    fixture_close(&f);
+}
+
 TEST(store_log_reads)
 {
     struct fixture f;
@@ -326,17 +390,146 @@ TEST(store_subscriber_hears_all_in_order)
     fixture_close(&f);
 }
 
-TEST(store_deadline)
+/* A subscriber that holds the writer until told. */
+struct valve {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool open, waiting;
+};
+
+static void hold_writer(void *arg, const struct store_event *events, size_t n, int64_t revision)
 {
+    struct valve *v = arg;
+
+    (void)events, (void)n, (void)revision;
+    pthread_mutex_lock(&v->lock);
+    v->waiting = true;
+    pthread_cond_broadcast(&v->cond);
+    while (!v->open)
+        pthread_cond_wait(&v->cond, &v->lock);
+    pthread_mutex_unlock(&v->lock);
+}
+
+struct delayed {
     struct fixture f;
-    struct ctx past;
+    const char *key;
+    int64_t result;
+};
+
+static void *put_delayed(void *arg)
+{
+    struct delayed *d = arg;
+
+    d->result = try_put(&d->f, d->key, "v", STORE_ANY);
+    return NULL;
+}
+
+/* A writer that does not come to it: deadline, cancel flag and a full queue. */
+TEST(store_waiting_has_limits)
+{
+    struct valve v = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false };
+    const struct store_options options = { .queue_max = 2 };
+    struct ctx_cancel cancel = { false };
+    struct delayed d[3];
+    struct fixture f;
+    pthread_t t[3];
+
+    fixture_open(&f, &options);
+    store_subscribe(f.s, hold_writer, &v);
+    for (int i = 0; i < 3; i++)
+        d[i] = (struct delayed){ .f = f, .key = (const char *[]){ "/first", "/late", "/cancelled" }[i] };
+    d[1].f.ctx = ctx_with_timeout(&f.ctx, 100);
+    d[2].f.ctx.cancel = &cancel;
+    CHECK_INT(pthread_create(&t[0], NULL, put_delayed, &d[0]), 0);
+    pthread_mutex_lock(&v.lock);
+    while (!v.waiting)
+        pthread_cond_wait(&v.cond, &v.lock);
+    pthread_mutex_unlock(&v.lock);
+    CHECK_INT(pthread_create(&t[1], NULL, put_delayed, &d[1]), 0);
+    pthread_join(t[1], NULL);
+    CHECK_INT(d[1].result, -ERR_TIMEOUT);
+    cancel.set = true;
+    CHECK_INT(pthread_create(&t[2], NULL, put_delayed, &d[2]), 0);
+    pthread_join(t[2], NULL);
+    CHECK_INT(d[2].result, -ERR_CANCELED);
+    d[1].f.ctx = ctx_with_timeout(&f.ctx, 2000); /* what was given up has left the queue */
+    cancel.set = false;
+    for (int i = 1; i < 3; i++)
+        CHECK_INT(pthread_create(&t[i], NULL, put_delayed, &d[i]), 0);
+    for (bool both = false; !both; usleep(1000)) {
+        pthread_mutex_lock(&f.s->lock);
+        both = f.s->queued == 2;
+        pthread_mutex_unlock(&f.s->lock);
+    }
+    CHECK_INT(try_put(&f, "/one too many", "v", STORE_ANY), -ERR_UNAVAILABLE);
+    cancel.set = true;
+    pthread_join(t[2], NULL);
+    CHECK_INT(d[2].result, -ERR_CANCELED);
+    CHECK_STR(get(&f, "/first", 0), "v"); /* readers do not wait for the subscriber */
+    pthread_mutex_lock(&v.lock);
+    v.open = true;
+    pthread_cond_broadcast(&v.cond);
+    pthread_mutex_unlock(&v.lock);
+    pthread_join(t[0], NULL);
+    pthread_join(t[1], NULL);
+    CHECK_INT(d[0].result, 2);
+    CHECK_INT(d[1].result, 3);
+    CHECK_INT(put(&f, "/next", "v"), 4); /* what was given up was not written */
+    CHECK_STR(list(&f, "/", NULL, 0, 0), "/first=v@2 /late=v@3 /next=v@4");
+    fixture_close(&f);
+}
+
+struct reading {
+    struct fixture *f;
+    _Atomic bool *stop;
+};
+
+static int pass(void *arg, const struct store_row *row, bool *stop, struct err *err)
+{
+    (void)arg, (void)row, (void)stop, (void)err;
+    return 0;
+}
+
+static void *read_all_the_time(void *arg)
+{
+    struct reading *r = arg;
+    struct err err = { 0 };
+
+    while (!*r->stop) {
+        struct store_range range = { .from = SLICE_LIT("/"), .to = SLICE_LIT("\0"), .max_rows = 20 };
+        do {
+            CHECK_INT(store_range(&r->f->ctx, r->f->s, &range, pass, NULL, &err), 0);
+        } while (range.more);
+        store_range_end(&range);
+    }
+    return NULL;
+}
+
+/* Readers that never pause do not make the WAL grow without end. */
+TEST(store_wal_stays_small)
+{
+    char *big = calloc(1, 100001), key[16];
+    _Atomic bool stop = false;
+    struct store_stats stats;
+    struct fixture f;
+    struct reading r = { &f, &stop };
+    pthread_t t[3];
 
     fixture_open(&f, NULL);
-    past = f.ctx;
-    past.deadline_ms = 0;
-    f.ctx = past;
-    /* It may be done before anybody looks at the time; then it is an ordinary success. */
-    int64_t rc = try_put(&f, "/a", "1", STORE_ANY);
-    CHECK(rc == -ERR_TIMEOUT || rc == 2);
+    memset(big, 'x', 100000);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(pthread_create(&t[i], NULL, read_all_the_time, &r), 0);
+    for (int i = 0; i < 700; i++) {
+        snprintf(key, sizeof(key), "/%d", i % 50);
+        put(&f, key, big);
+        if (i % 100 == 99)
+            CHECK_INT(store_compact(&f.ctx, f.s, store_revision(f.s) - 10, &(struct err){ 0 }), 0);
+    }
+    store_stats(f.s, &stats);
+    stop = true;
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    CHECK(stats.wal_bytes <= 32 * 1024 * 1024); /* 70 MB were written */
     fixture_close(&f);
+    free(big);
 }

@@ -235,6 +235,7 @@ TEST(store_log_under_compaction)
         int rc = store_log(&f.ctx, f.s, SLICE_LIT("/"), SLICE_LIT("\0"), at, 50, count_and_order, &seen, &last, &err);
         CHECK(rc == 0 || rc == -ERR_EXPIRED);
         CHECK(rc < 0 || seen == last);
+        CHECK(store_revision(f.s) >= last);
         late += rc < 0;
         at = rc < 0 ? store_compacted(f.s) : last;
         if (at % 5 == 0)
