@@ -95,7 +95,6 @@ int images_open(const struct images_options *options, struct images **ret, struc
     im->dir_fd = im->layers_fd = im->tmp_fd = im->rw_fd = im->images_fd = -1;
     im->dir = mem_printf("%s/images-store", base);
     im->import_dir = mem_printf("%s/images", base);
-    im->default_registry = mem_strdup(options->default_registry && *options->default_registry ? options->default_registry : NULL);
     im->os = mem_strdup(options->platform_os ? options->platform_os : "linux");
     im->arch = mem_strdup(options->platform_arch ? options->platform_arch : own_arch());
     im->clock = options->clock ? options->clock : &clock_system;
@@ -138,7 +137,6 @@ void images_close(struct images *im)
     pthread_mutex_destroy(&im->lock);
     free(im->dir);
     free(im->import_dir);
-    free(im->default_registry);
     free(im->os);
     free(im->arch);
     free(im);

@@ -34,7 +34,6 @@ struct images {
     char *dir;            /* <data-dir>/images-store */
     char *import_dir;     /* <data-dir>/images */
     int dir_fd, layers_fd, tmp_fd, rw_fd, images_fd;
-    char *default_registry; /* NULL */
     char *os, *arch;
     struct registries *registries;
     const struct clock *clock;
