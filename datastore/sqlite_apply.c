@@ -195,7 +195,8 @@ static int compare_failed(struct store *s, struct txn *t, size_t i, int64_t id, 
     else if (op->expect == STORE_ABSENT)
         t->rc = err_set(&t->err, ERR_EXISTS, "key %.*s exists", n, op->key.at);
     else
-        t->rc = err_set(&t->err, ERR_CONFLICT, "key %.*s is at revision %lld, not %lld", n, op->key.at, (long long)sql_revision(id), (long long)op->expect);
+        t->rc = err_set(&t->err, ERR_CONFLICT, "key %.*s is at revision %lld, not %lld", n, op->key.at,
+                        (long long)sql_revision(id), (long long)op->expect);
     return 0;
 }
 

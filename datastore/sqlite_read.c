@@ -277,7 +277,8 @@ static int wanted(struct scan *scan, struct slice key, int64_t id, const struct 
 }
 
 /* One row to fn. Returns fn's result; > 0 also when the row is not wanted. */
-static int lend(struct scan *scan, struct slice key, int64_t id, const struct store_range *range, const struct out *out, bool *stop, struct err *err)
+static int lend(struct scan *scan, struct slice key, int64_t id, const struct store_range *range, const struct out *out, bool *stop,
+                struct err *err)
 {
     struct store_row row = { 0 };
     int rc = wanted(scan, key, id, range, out->arg, err);

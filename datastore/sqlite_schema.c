@@ -65,7 +65,8 @@ int sql_schema_migrate(struct sql_conn *c, const struct sql_migration *steps, in
     if (application != SQL_APPLICATION && (objects || format || application))
         return err_set(err, ERR_INVALID, "it is a database, but not a datastore of this program");
     if (format < 0 || format > n_steps)
-        return err_set(err, ERR_INVALID, "its format is %lld, this program knows up to %d: a newer version wrote it", (long long)format, n_steps);
+        return err_set(err, ERR_INVALID, "its format is %lld, this program knows up to %d: a newer version wrote it",
+                       (long long)format, n_steps);
     if (format == n_steps)
         return 0;
     rc = exec(c, "BEGIN IMMEDIATE", err);

@@ -250,6 +250,28 @@ static void pump(struct conn *c)
         tell_eof(c);
 }
 
+/* Somebody speaks HTTP to an HTTPS port: a word helps him more than an alert. */
+static bool refuse_plain(struct conn *c, const char *data)
+{
+    struct err err;
+
+    if (!c->not_tls || c->state != CONN_HANDSHAKE || c->first_seen)
+        return false;
+    c->first_seen = true;
+    if (data[0] < 'A' || data[0] > 'Z') /* a TLS record begins with 22 */
+        return false;
+    uv_buf_t text = uv_buf_init((char *)c->not_tls, (unsigned)strlen(c->not_tls));
+    uv_try_write(&c->io.stream, &text, 1);
+    ERR_IGNORE(err_set(&err, ERR_IO, "%s does not speak TLS", c->peer));
+    conn_abort(c, &err);
+    return true;
+}
+
+void conn_set_not_tls(struct conn *c, const char *text)
+{
+    c->not_tls = text;
+}
+
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *to)
 {
     (void)h, (void)suggested;
@@ -273,6 +295,8 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *data)
         return;
     } else if (!c->tls) {
         deliver(c, at, (size_t)n);
+        return;
+    } else if (refuse_plain(c, at)) {
         return;
     } else if (tls_feed(c->tls, at, (size_t)n, &err) < 0) {
         tls_failed(c, &err);

@@ -37,9 +37,10 @@ struct conn {
     int handles; /* open ones, to be closed before the end */
     enum conn_state state;
     unsigned due;
-    bool io_open, reading, paused, eof_seen, eof_told;
+    bool io_open, reading, paused, first_seen, eof_seen, eof_told;
     bool writing, shut_wanted, shut_sent, was_over;
     struct tls *tls;
+    const char *not_tls;
 
     struct bytes **queue; /* whole pieces to be sent, the first from first_at on */
     size_t n_queue, cap_queue, first_at, queue_bytes;

@@ -221,6 +221,19 @@ static void link_free(struct link *l)
     free(l);
 }
 
+/* Until `take` sets its own: nothing of the link is touched any more. */
+static void orphan_data(struct conn *c, void *arg, const char *data, size_t n)
+{
+    (void)c, (void)arg, (void)data, (void)n;
+}
+
+static void orphan_close(struct conn *c, void *arg, const struct err *why)
+{
+    (void)c, (void)arg, (void)why;
+}
+
+static const struct conn_ops orphan_ops = { .on_data = orphan_data, .on_close = orphan_close };
+
 void link_hand_over(struct link *l, struct http_headers *headers, const char *rest, size_t n)
 {
     struct http_stream *s = l->current;
@@ -228,6 +241,7 @@ void link_hand_over(struct link *l, struct http_headers *headers, const char *re
 
     l->current = NULL;
     link_unlink(l);
+    conn_set_ops(conn, &orphan_ops, NULL);
     stream_ref(s);
     s->on_switch(s->arg, conn, headers);
     stream_end(s, NULL);

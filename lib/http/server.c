@@ -119,6 +119,8 @@ void http_server_stop(struct http_server *s, int64_t grace_ms)
 
     if (s->stopped)
         return;
+    for (size_t i = 0; i < s->n_sites; i++)
+        assert(!loop_inside(s->sites[i].loop)); /* it waits for them */
     s->stopped = true;
     clock_gettime(CLOCK_MONOTONIC, &end);
     int64_t ns = end.tv_nsec + grace_ms % 1000 * 1000000;
@@ -169,7 +171,7 @@ static bool room(const struct http_server *s)
     return s->connections < s->o.connections_max && s->handshakes < HANDSHAKES_MAX;
 }
 
-static void hand_to_site(struct http_server *s, int fd)
+void server_take(struct http_server *s, int fd)
 {
     struct site *site = &s->sites[s->turn++ % s->n_sites];
     struct arrival *a = mem_alloc(sizeof(*a));
@@ -191,6 +193,13 @@ static void pause_accepting(struct http_server *s)
             uv_poll_stop(&l->poll);
         l->polling = false;
     }
+}
+
+/* Idle ones and those who don't come through their handshake make room. */
+static void press(struct http_server *s)
+{
+    s->refs += (int)s->n_sites;
+    post_all(s, site_press);
 }
 
 static void accept_later(void *arg)
@@ -216,12 +225,13 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     for (int budget = ACCEPT_BUDGET; budget > 0; budget--) {
         if (!room(s)) {
             pause_accepting(s);
+            press(s);
             server_accept_again(s); /* unless room came meanwhile, whose end asked too early */
             return;
         }
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            hand_to_site(s, fd);
+            server_take(s, fd);
         } else if (out_of_something(errno)) {
             /* The connection waits in the backlog; without the pause we would spin on it. */
             log_warn("accept", "err=%s", log_q(strerror(errno)));

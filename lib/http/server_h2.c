@@ -18,6 +18,8 @@ enum { RESETS_BURST = 1000, RESETS_A_SECOND = 33 }; /* streams the client opens 
 struct h2 {
     nghttp2_session *session;
     bool stop, final; /* GOAWAY was announced; was said for good */
+    bool calm;        /* too many resets */
+    int64_t resets, resets_at_ms; /* a bucket that leaks RESETS_A_SECOND */
 };
 
 /* --- requests in --- */
@@ -68,16 +70,23 @@ static void take_cookie(struct http_request *r, struct slice value)
     http_headers_set(&r->headers, "cookie", joined);
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t n_name,
-                     const uint8_t *value, size_t n_value, uint8_t flags, void *arg)
+static struct slice slice_of_rcbuf(nghttp2_rcbuf *b)
+{
+    nghttp2_vec v = nghttp2_rcbuf_get_buf(b);
+
+    return (struct slice){ (const char *)v.base, v.len };
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                     uint8_t flags, void *arg)
 {
     struct http_request *r = stream_request(session, frame->hd.stream_id);
-    struct slice n = { (const char *)name, n_name }, v = { (const char *)value, n_value };
+    struct slice n = slice_of_rcbuf(name), v = slice_of_rcbuf(value);
 
     (void)flags, (void)arg;
     if (!r || r->refused || frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0; /* trailers are not kept */
-    r->head_bytes += n_name + n_value + 32;
+    r->head_bytes += n.n + v.n + 32;
     if (r->head_bytes > H1_HEAD_BYTES || r->headers.n == H1_HEADERS_MAX) {
         request_refuse(r, 431, "request header fields too large");
         return 0;
@@ -105,11 +114,27 @@ static void check_head(struct peer *p, struct http_request *r)
         request_refuse(r, 429, "too many request bodies are being received");
 }
 
+/* nghttp2's own limit only says GOAWAY, after all that came in one go was taken. */
+static int count_reset(struct peer *p)
+{
+    struct h2 *h = p->h2;
+    int64_t now_ms = peer_now(p), leaked = (now_ms - h->resets_at_ms) * RESETS_A_SECOND / 1000;
+
+    if (leaked > 0) {
+        h->resets = leaked < h->resets ? h->resets - leaked : 0;
+        h->resets_at_ms = now_ms;
+    }
+    h->calm = ++h->resets > RESETS_BURST;
+    return h->calm ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct peer *p = arg;
     struct http_request *r;
 
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        return count_reset(p);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     r = stream_request(session, frame->hd.stream_id);
@@ -300,6 +325,17 @@ void peer_h2_abort(struct peer *p, struct http_request *r)
     peer_dirty(p);
 }
 
+/* Something is to be sent and isn't taken. */
+static bool stuck(const struct peer *p)
+{
+    if (conn_queued(p->conn))
+        return true;
+    for (struct http_request *r = p->requests; r; r = r->next)
+        if (r->out.bytes)
+            return true;
+    return false;
+}
+
 /* After the shutdown notice was on its way: now the last stream's number is final. */
 static void say_final_goaway(struct peer *p)
 {
@@ -325,6 +361,8 @@ void peer_h2_flush(struct peer *p)
     if (buf_len(out)) {
         conn_write(p->conn, buf_at(out), buf_len(out));
         peer_touch(p, p->n_requests ? STALL_MS : p->site->server->o.idle_ms);
+    } else if (stuck(p)) {
+        site_arm(p->site, p->active_ms + STALL_MS);
     }
     buf_cut(out, 0);
     if (rc != 0)
@@ -341,7 +379,7 @@ void peer_h2_data(struct peer *p, const char *data, size_t n)
 
     if (rc < 0) { /* what the peer did wrong is in a GOAWAY that is still sent */
         log_debug("http2 connection failed", "peer=%s err=%s", p->identity->address, log_q(nghttp2_strerror((int)rc)));
-        nghttp2_session_terminate_session(p->h2->session, NGHTTP2_PROTOCOL_ERROR);
+        nghttp2_session_terminate_session(p->h2->session, p->h2->calm ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
         peer_h2_flush(p);
         conn_close(p->conn);
         return;
@@ -358,7 +396,7 @@ static nghttp2_session *session_new(struct peer *p)
 
     assert(rc == 0); /* only memory can be missing */
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_header_callback2(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
@@ -369,7 +407,6 @@ static nghttp2_session *session_new(struct peer *p)
     assert(rc == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
-    nghttp2_option_set_stream_reset_rate_limit(option, RESETS_BURST, RESETS_A_SECOND);
     rc = nghttp2_session_server_new2(&session, cb, p, option);
     assert(rc == 0);
     nghttp2_option_del(option);
@@ -414,22 +451,12 @@ void peer_h2_stop(struct peer *p)
     peer_dirty(p);
 }
 
-static bool stuck(const struct peer *p)
-{
-    if (conn_queued(p->conn))
-        return true;
-    for (struct http_request *r = p->requests; r; r = r->next)
-        if (r->out.bytes)
-            return true;
-    return false;
-}
-
 int64_t peer_h2_due_ms(const struct peer *p)
 {
     int64_t due = INT64_MAX;
 
     if (p->n_requests == 0)
-        return p->active_ms + p->site->server->o.idle_ms;
+        return peer_idle_due_ms(p);
     if (stuck(p))
         due = p->active_ms + STALL_MS;
     for (struct http_request *r = p->n_receiving ? p->requests : NULL; r; r = r->next)

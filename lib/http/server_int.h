@@ -20,6 +20,7 @@ enum {
     HANDSHAKE_MS = 10000,
     HEAD_MS = 30000,   /* from a request's first byte to the end of its head */
     BODY_MS = 120000,  /* of one request */
+    PRESSED_MS = 1000, /* idle and handshaking ones, while others have to wait for a place */
     STALL_MS = 120000, /* an answer nobody reads */
     LINGER_MS = 2000,  /* after an early answer: reading on so that it isn't lost to a reset */
     SWEEP_MS = 100,    /* deadlines are this coarse */
@@ -137,6 +138,7 @@ void peer_touch(struct peer *p, int64_t deadline_after_ms); /* something moved *
 void peer_linger(struct peer *p); /* what was written goes out; input is thrown away for a while */
 struct conn *peer_hand_over(struct peer *p); /* an upgraded connection gets a new owner; p is gone */
 int64_t peer_now(const struct peer *p);
+int64_t peer_idle_due_ms(const struct peer *p);
 
 struct site {
     struct http_server *server;
@@ -160,6 +162,7 @@ struct site {
 
 CHECK_RC int site_init(struct site *s, struct http_server *server, struct loop *l, struct err *err);
 void site_post(struct site *s, struct http_request *r); /* under the lock */
+void site_press(void *site); /* on the loop: there are too many connections. Drops a reference to the server */
 void site_stop(void *site);  /* on the loop: no new work */
 void site_kill(void *site);  /* on the loop: everything at once, handles too */
 void site_arm(struct site *s, int64_t due_ms);
@@ -193,6 +196,7 @@ struct http_server {
 };
 
 void server_unref(struct http_server *s);
+void server_take(struct http_server *s, int fd); /* any thread: a connection that came from wherever */
 void server_peer_count(struct http_server *s, int change);
 void server_accept_again(struct http_server *s); /* any thread: there may be room again */
 struct tls_ctx *server_tls(struct http_server *s); /* a reference, or NULL */

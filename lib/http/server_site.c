@@ -193,6 +193,9 @@ static void on_close(struct conn *c, void *arg, const struct err *why)
 
 static const struct conn_ops peer_ops = { on_ready, on_data, on_drain, on_eof, on_close };
 
+static const char not_tls[] = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+                              "Client sent an HTTP request to an HTTPS server.\n";
+
 static void nobody_data(struct conn *c, void *arg, const char *data, size_t n)
 {
     (void)arg, (void)data, (void)n;
@@ -226,6 +229,7 @@ void peer_accept(struct site *s, int fd)
         p->next->prev = p;
     s->peers = p;
     p->conn = conn_accept(s->loop, fd, tls, 0, &peer_ops, p);
+    conn_set_not_tls(p->conn, not_tls);
     tls_ctx_unref(tls);
     p->since_ms = peer_now(p);
     peer_touch(p, HANDSHAKE_MS);
@@ -235,7 +239,7 @@ static int64_t peer_due_ms(const struct peer *p)
 {
     switch (p->state) {
     case PEER_HANDSHAKE:
-        return p->since_ms + HANDSHAKE_MS;
+        return p->since_ms + (p->site->server->accept_paused ? PRESSED_MS : HANDSHAKE_MS);
     case PEER_LINGER:
         return p->since_ms + LINGER_MS;
     case PEER_H1:
@@ -273,6 +277,8 @@ static void on_timer(uv_timer_t *timer)
             due = now_ms + LINGER_MS;
         due_ms = due < due_ms ? due : due_ms;
     }
+    if (s->server->accept_paused && s->peers && due_ms > now_ms + PRESSED_MS)
+        due_ms = now_ms + PRESSED_MS; /* who falls idle meanwhile */
     if (due_ms < INT64_MAX)
         site_arm(s, due_ms > now_ms + SWEEP_MS ? due_ms : now_ms + SWEEP_MS);
 }
@@ -400,6 +406,22 @@ int site_init(struct site *s, struct http_server *server, struct loop *l, struct
     pthread_mutex_init(&s->lock, NULL);
     loop_post(l, site_open, s);
     return 0;
+}
+
+void site_press(void *arg)
+{
+    struct site *s = arg;
+    struct http_server *server = s->server;
+
+    site_arm(s, (int64_t)uv_now(loop_uv(s->loop)) + SWEEP_MS);
+    server_unref(server);
+}
+
+int64_t peer_idle_due_ms(const struct peer *p)
+{
+    const struct http_server *s = p->site->server;
+
+    return p->active_ms + (s->accept_paused && s->o.idle_ms > PRESSED_MS ? PRESSED_MS : s->o.idle_ms);
 }
 
 void site_stop(void *arg)

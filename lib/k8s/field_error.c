@@ -181,25 +181,23 @@ void field_not_supported(struct field_errors *e, const char *value, const char *
     json_decref(v);
 }
 
-static bool told_before(const struct field_errors *e, size_t i)
-{
-    for (size_t j = 0; j < i; j++)
-        if (strcmp(e->at[j].field, e->at[i].field) == 0 && strcmp(e->at[j].message, e->at[i].message) == 0)
-            return true;
-    return false;
-}
-
 const char *field_errors_text(const struct field_errors *e)
 {
     AUTO(buf) struct buf text = { 0 };
-    size_t n = 0;
+    AUTO(json) json_t *told = json_object();
 
-    for (size_t i = 0; i < e->n; i++)
-        if (!told_before(e, i))
-            buf_printf(&text, "%s%s: %s", n++ ? ", " : "", e->at[i].field, e->at[i].message);
-    if (n == 0)
+    for (size_t i = 0; i < e->n; i++) {
+        const char *one = arena_printf(e->arena, "%s: %s", e->at[i].field, e->at[i].message);
+
+        if (json_object_get(told, one))
+            continue;
+        buf_printf(&text, "%s%s", json_object_size(told) ? ", " : "", one);
+        json_object_set_new_nocheck(told, one, json_true());
+    }
+    if (e->n == 0)
         return NULL;
-    return n == 1 ? arena_strdup(e->arena, buf_at(&text)) : arena_printf(e->arena, "[%s]", buf_at(&text));
+    return json_object_size(told) == 1 ? arena_strdup(e->arena, buf_at(&text))
+                                       : arena_printf(e->arena, "[%s]", buf_at(&text));
 }
 
 int field_errors_end(struct field_errors *e, const char *group, const char *kind, const char *name, struct err *err)

@@ -1,17 +1,9 @@
+#include "lib/crypto.h"
 #include "lib/k8s/meta.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LABEL_MAX = 63, SUBDOMAIN_MAX = 253, SUFFIX_CHARS = 5 };
-
-/* The kernel's random source; without one there is nothing to go on with. */
-static void fill_random(void *to, size_t n)
-{
-    if (getentropy(to, n) < 0)
-        abort();
-}
 
 void name_suffix(char *to, size_t n)
 {
@@ -22,7 +14,7 @@ void name_suffix(char *to, size_t n)
 
     for (size_t i = 0; i < n;) {
         if (left == 0)
-            fill_random(bytes, left = sizeof(bytes));
+            random_bytes(bytes, left = sizeof(bytes));
         unsigned b = bytes[--left];
         if (b < fair) /* the rest would favour the first letters */
             to[i++] = alphabet[b % letters];
@@ -45,7 +37,7 @@ void uid_new(char to[37])
     static const char hex[] = "0123456789abcdef";
     unsigned char b[16];
 
-    fill_random(b, sizeof(b));
+    random_bytes(b, sizeof(b));
     b[6] = (unsigned char)((b[6] & 0x0f) | 0x40); /* version 4, RFC 9562 */
     b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
     for (size_t i = 0; i < sizeof(b); i++) {

@@ -8,8 +8,11 @@
 #include "lib/json.h"
 #include "lib/k8s/schema.h"
 
-/* Errors: BAD_REQUEST (malformed), INVALID (a test failed, a path is absent) in upstream's words. At most 10,000 operations. */
+/* Errors: BAD_REQUEST (malformed), INVALID (a test failed, a path is absent; err.msg says which, clients are told upstream's words),
+ * TOO_LARGE past 10,000 operations. As upstream: `replace` makes an absent member, negative indices count from the end. At most 3 MiB
+ * of copies; no deeper than JSON_DEPTH_MAX. */
 CHECK_RC int patch_json(struct ctx *ctx, const json_t *object, const json_t *operations, json_t **ret, struct err *err);
+/* The caller has refused a patch that is no object ("error decoding patch: json: cannot unmarshal …"). */
 json_t *patch_merge(const json_t *object, const json_t *patch);
 CHECK_RC int patch_strategic(struct ctx *ctx, const struct schema_type *type, const json_t *object, const json_t *patch,
                              json_t **ret, struct err *err);
@@ -27,6 +30,7 @@ struct apply_manager {
 };
 
 /* After a create, update or (non-apply) patch: recomputes object's managedFields from the change live -> object (live NULL: create).
+ * To be called on the defaulted object before mutating admission, whose changes have no owner at upstream either.
  * The tree's own managedFields decide the base: the request's when it carries them, live's when absent, reset when it is [{}] or []. */
 CHECK_RC int apply_update_managed(struct ctx *ctx, const struct schema_type *type, const json_t *live, json_t *object,
                                   const struct apply_manager *manager, struct err *err);

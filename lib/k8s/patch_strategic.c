@@ -165,15 +165,18 @@ static const char *field_of(const char *key, const char *prefix)
     return strncmp(key, prefix, n) == 0 && key[n] == '/' ? key + n + 1 : NULL;
 }
 
-static bool listed(const json_t *list, const char *text)
+/* The list's strings as keys. */
+static json_t *set_of(const json_t *list)
 {
+    json_t *set = json_object();
+
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *s = json_string_value(json_array_get(list, i));
 
-        if (s && strcmp(s, text) == 0)
-            return true;
+        if (s)
+            json_object_set_new_nocheck(set, s, json_true());
     }
-    return false;
+    return set;
 }
 
 static int retain_keys(struct ctx *ctx, json_t *original, json_t *patch, struct err *err)
@@ -188,14 +191,15 @@ static int retain_keys(struct ctx *ctx, json_t *original, json_t *patch, struct 
     json_object_del(patch, STRATEGIC_RETAIN);
     if (!json_is_array(keep))
         return status_bad_request(ctx, err, "invalid patch format of retainKeys");
+    AUTO(json) json_t *kept = set_of(keep);
     json_object_foreach(patch, key, v) {
         if (json_is_null(v) || directive_key(key, STRATEGIC_DELETE) || directive_key(key, STRATEGIC_SET_ORDER))
             continue;
-        if (!listed(keep, key))
+        if (!json_object_get(kept, key))
             return status_bad_request(ctx, err, "invalid patch format of retainKeys");
     }
     json_object_foreach_safe(original, next, key, v) {
-        if (!listed(keep, key))
+        if (!json_object_get(kept, key))
             json_object_del(original, key);
     }
     return 0;
@@ -258,7 +262,7 @@ static int set_order(struct ctx *ctx, const struct schema_type *type, json_t *or
     if (rc == 0)
         rc = joined(ctx, &f, live, change, &merged, err);
     if (rc == 0)
-        rc = strategic_order(ctx, merged, wanted, live_held, f.key, kind == JSON_OBJECT, &ordered, err);
+        rc = strategic_order(ctx, merged, wanted, live_held, f.key, &ordered, err);
     if (rc < 0)
         return rc;
     json_object_set_new_nocheck(original, field, ordered);
@@ -298,29 +302,30 @@ static json_type kind_of(const json_t *v)
 
 /* A member that the original has in the same kind. */
 static int merge_member(struct ctx *ctx, const struct schema_type *type, const char *key, json_t *original, json_t *patch,
-                        bool deletes, json_t **ret, struct err *err)
+                        bool deletes, struct err *err)
 {
+    json_t *old = json_object_get(original, key), *merged = NULL;
+    bool map = json_is_object(patch);
     struct strategic_field f;
-    int rc;
+    int rc = map ? look_up(ctx, type, key, &f, err) : look_up_list(ctx, type, key, &f, err);
 
-    if (json_is_object(patch)) {
-        rc = look_up(ctx, type, key, &f, err);
-        if (rc == 0 && !f.replace)
-            return strategic_map(ctx, f.type, original, patch, ret, err);
-    } else {
-        rc = look_up_list(ctx, type, key, &f, err);
-        if (rc == 0 && (f.merge || deletes))
-            return strategic_list(ctx, &f, original, patch, deletes, ret, err);
-    }
+    if (rc < 0)
+        return rc;
+    if (map ? f.replace : !f.merge && !deletes)
+        merged = json_incref(patch);
+    else if (map)
+        rc = strategic_map(ctx, f.type, old, patch, &merged, err);
+    else
+        rc = strategic_list(ctx, &f, old, patch, deletes, &merged, err);
     if (rc == 0)
-        *ret = json_incref(patch);
+        json_object_set_new_nocheck(original, key, merged);
     return rc;
 }
 
 static int member(struct ctx *ctx, const struct schema_type *type, json_t *original, const char *key, json_t *v, struct err *err)
 {
     bool deletes = directive_key(key, STRATEGIC_DELETE);
-    json_t *old, *merged = NULL;
+    json_t *old;
 
     if (deletes)
         key = field_of(key, STRATEGIC_DELETE);
@@ -345,10 +350,7 @@ static int member(struct ctx *ctx, const struct schema_type *type, json_t *origi
         json_object_set_nocheck(original, key, v);
         return 0;
     }
-    int rc = merge_member(ctx, type, key, old, v, deletes, &merged, err);
-    if (rc == 0)
-        json_object_set_new_nocheck(original, key, merged);
-    return rc;
+    return merge_member(ctx, type, key, original, v, deletes, err);
 }
 
 static int whole_map(struct ctx *ctx, const json_t *directive, json_t *patch, json_t **ret, struct err *err)

@@ -27,8 +27,8 @@ CHECK_RC int strategic_map(struct ctx *ctx, const struct schema_type *type, json
 CHECK_RC int strategic_list(struct ctx *ctx, const struct strategic_field *f, json_t *original, json_t *patch, bool deletes,
                             json_t **ret, struct err *err);
 /* Orders merged: what is in `wanted` as it is there, the rest as in `live`, woven by live's order. A new reference. */
-CHECK_RC int strategic_order(struct ctx *ctx, json_t *merged, json_t *wanted, json_t *live, const char *key, bool maps,
-                             json_t **ret, struct err *err);
+CHECK_RC int strategic_order(struct ctx *ctx, json_t *merged, json_t *wanted, json_t *live, const char *key, json_t **ret,
+                             struct err *err);
 CHECK_RC int strategic_check_order(struct ctx *ctx, json_t *patch, json_t *wanted, const char *key, struct err *err);
 
 /* Errors in upstream's words. */

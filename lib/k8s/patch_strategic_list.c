@@ -35,11 +35,10 @@ int strategic_item_type(struct ctx *ctx, const json_t *x, const json_t *y, json_
 
 /* --- positions by merge key or value --- */
 
-/* Where each value comes first in a list. Strings are looked up by hash, the rest one by one. */
+/* Where each value comes first in a list; values count as equal when their JSON is. */
 struct places {
-    json_t *by_text; /* text -> position */
-    const json_t *list;
-    const char *key; /* "" for primitives */
+    json_t *at; /* JSON text -> position */
+    struct buf text;
 };
 
 static const json_t *identity(const json_t *item, const char *key)
@@ -47,38 +46,42 @@ static const json_t *identity(const json_t *item, const char *key)
     return *key ? json_object_get(item, key) : item;
 }
 
-static struct places places_of(const json_t *list, const char *key)
+static const char *place_key(struct places *p, const json_t *id)
 {
-    struct places p = { json_object(), list, key };
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *s = json_string_value(identity(json_array_get(list, i), key));
-
-        if (s && !json_object_get(p.by_text, s))
-            json_object_set_new_nocheck(p.by_text, s, json_integer((json_int_t)i));
-    }
-    return p;
+    buf_cut(&p->text, 0);
+    json_write(id, &p->text);
+    return buf_at(&p->text);
 }
 
-static int64_t place_of(const struct places *p, const json_t *id)
+static int64_t place_of(struct places *p, const json_t *id)
 {
-    if (json_is_string(id)) {
-        const json_t *at = json_object_get(p->by_text, json_string_value(id));
+    const json_t *at = id ? json_object_get(p->at, place_key(p, id)) : NULL;
 
-        return at ? json_integer_value(at) : -1;
-    }
-    for (size_t i = 0; id && i < json_array_size(p->list); i++) {
-        const json_t *other = identity(json_array_get(p->list, i), p->key);
+    return at ? json_integer_value(at) : -1;
+}
 
-        if (other && json_equal(id, other))
-            return (int64_t)i;
-    }
-    return -1;
+/* Keeps the first position. */
+static void place_put(struct places *p, const json_t *id, size_t position)
+{
+    const char *key = id ? place_key(p, id) : NULL;
+
+    if (key && !json_object_get(p->at, key))
+        json_object_set_new_nocheck(p->at, key, json_integer((json_int_t)position));
+}
+
+static struct places places_of(const json_t *list, const char *key)
+{
+    struct places p = { .at = json_object() };
+
+    for (size_t i = 0; i < json_array_size(list); i++)
+        place_put(&p, identity(json_array_get(list, i), key), i);
+    return p;
 }
 
 static void places_clear(struct places *p)
 {
-    json_decref(p->by_text);
+    json_decref(p->at);
+    buf_clear(&p->text);
 }
 
 /* --- order --- */
@@ -125,15 +128,14 @@ static json_t *woven(const struct ordering *o)
     return out;
 }
 
-int strategic_order(struct ctx *ctx, json_t *merged, json_t *wanted, json_t *live, const char *key, bool maps, json_t **ret,
-                    struct err *err)
+int strategic_order(struct ctx *ctx, json_t *merged, json_t *wanted, json_t *live, const char *key, json_t **ret, struct err *err)
 {
     size_t n = json_array_size(merged);
     struct ordering o = { arena_alloc(ctx->arena, (n + 1) * sizeof(struct item)),
                           arena_alloc(ctx->arena, (n + 1) * sizeof(struct item)), 0, 0 };
     const json_t *checked[] = { merged, wanted, live };
 
-    for (size_t l = 0; maps && *key && l < ARRAY_LEN(checked); l++) {
+    for (size_t l = 0; *key && l < ARRAY_LEN(checked); l++) {
         for (size_t i = 0; i < json_array_size(checked[l]); i++) {
             const json_t *v = json_array_get(checked[l], i);
 
@@ -237,23 +239,29 @@ static json_t *once(const json_t *x, const json_t *y)
     return out;
 }
 
-static void delete_matching(json_t *list, const char *key, const json_t *value)
+/* Takes out of the list, in place, the items whose key is one of `gone`. */
+static void delete_matching(json_t *list, const char *key, const json_t *gone)
 {
-    for (size_t i = json_array_size(list); i-- > 0;) {
-        const json_t *v = json_object_get(json_array_get(list, i), key);
+    AUTO(json) json_t *left = json_array();
+    struct places p = places_of(gone, "");
 
-        if (v && json_equal(v, value))
-            json_array_remove(list, i);
-    }
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (place_of(&p, json_object_get(json_array_get(list, i), key)) < 0)
+            json_array_append(left, json_array_get(list, i));
+    places_clear(&p);
+    json_array_clear(list);
+    json_array_extend(list, left);
 }
 
 /* Sorts out items with $patch. *ret_replace: the list is replaced by what is left of the patch. */
 static int special_items(struct ctx *ctx, json_t *original, json_t *patch, json_t *plain, const char *key, bool *ret_replace,
                          struct err *err)
 {
+    AUTO(json) json_t *gone = json_array();
+
     for (size_t i = 0; i < json_array_size(patch); i++) {
-        json_t *v = json_array_get(patch, i);
-        const json_t *directive = json_object_get(v, "$patch"), *id = json_object_get(v, key);
+        json_t *v = json_array_get(patch, i), *id = json_object_get(v, key);
+        const json_t *directive = json_object_get(v, "$patch");
         const char *what = json_string_value(directive);
 
         if (!directive) {
@@ -261,7 +269,7 @@ static int special_items(struct ctx *ctx, json_t *original, json_t *patch, json_
         } else if (what && strcmp(what, "delete") == 0) {
             if (!id)
                 return strategic_no_key(ctx, v, key, err);
-            delete_matching(original, key, id);
+            json_array_append(gone, id);
         } else if (what && strcmp(what, "replace") == 0) {
             *ret_replace = true;
         } else if (what && strcmp(what, "merge") == 0) {
@@ -271,6 +279,8 @@ static int special_items(struct ctx *ctx, json_t *original, json_t *patch, json_
                                 strategic_go_text(ctx, v));
         }
     }
+    if (json_array_size(gone) > 0)
+        delete_matching(original, key, gone);
     return 0;
 }
 
@@ -290,8 +300,7 @@ static int merge_items(struct ctx *ctx, const struct strategic_field *f, json_t 
         }
         int64_t at = place_of(&p, id);
         if (at < 0) {
-            if (json_is_string(id))
-                json_object_set_new_nocheck(p.by_text, json_string_value(id), json_integer((json_int_t)json_array_size(list)));
+            place_put(&p, id, json_array_size(list));
             json_array_append(list, v);
             continue;
         }
@@ -319,13 +328,13 @@ static int merge_maps(struct ctx *ctx, const struct strategic_field *f, json_t *
     if (replace) {
         json_t *none = json_array();
 
-        rc = strategic_order(ctx, plain, none, plain, f->key, true, ret, err);
+        rc = strategic_order(ctx, plain, none, plain, f->key, ret, err);
         json_decref(none);
         return rc;
     }
     before = json_copy(list);
     rc = merge_items(ctx, f, list, plain, err);
-    return rc < 0 ? rc : strategic_order(ctx, list, plain, before, f->key, true, ret, err);
+    return rc < 0 ? rc : strategic_order(ctx, list, plain, before, f->key, ret, err);
 }
 
 int strategic_list(struct ctx *ctx, const struct strategic_field *f, json_t *original, json_t *patch, bool deletes,
@@ -347,5 +356,5 @@ int strategic_list(struct ctx *ctx, const struct strategic_field *f, json_t *ori
         return 0;
     }
     AUTO(json) json_t *all = once(original, patch);
-    return strategic_order(ctx, all, patch, original, "", false, ret, err);
+    return strategic_order(ctx, all, patch, original, "", ret, err);
 }

@@ -59,8 +59,11 @@ static int field_terms(struct api_request *r, const char *text, struct api_filte
                  !selectable(r->route.ops, t->field))
             return status_bad_request(&r->ctx, err, "Unable to find \"%s\" that match label selector \"%s\", field selector \"%s\": field label not supported: %s",
                                       r->route.resource->resource, "", text, t->field);
-        else
+        else {
+            if (r->route.ops->field_stored)
+                t->field = r->route.ops->field_stored(t->field);
             terms[kept++] = *t;
+        }
     }
     f->terms = terms;
     f->n_terms = kept;

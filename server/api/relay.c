@@ -484,11 +484,35 @@ static void relay_ended(void *arg)
     relay_done(arg);
 }
 
+static void lone_closed(struct conn *c, void *arg, const struct err *why)
+{
+    struct relay *y = arg;
+
+    (void)c, (void)why;
+    y->upstream = NULL;
+    if (y->closed)
+        relay_done(y);
+}
+
+static const struct conn_ops lone_side = { .on_close = lone_closed };
+
 static void take_client_side(void *arg, struct conn *c)
 {
     struct relay *y = arg;
 
-    conn_relay(c, y->upstream, relay_ended, y);
+    if (c && y->upstream) {
+        conn_relay(c, y->upstream, relay_ended, y);
+        return;
+    }
+    y->closed = true; /* one of the two was gone before they met */
+    if (c) {
+        conn_set_ops(c, &lone_side, y);
+        conn_close(c);
+    } else if (y->upstream) {
+        conn_abort(y->upstream, NULL);
+    } else {
+        relay_done(y);
+    }
 }
 
 static void take_backend_side(void *arg, struct conn *c, const struct http_headers *headers)
@@ -499,6 +523,7 @@ static void take_backend_side(void *arg, struct conn *c, const struct http_heade
     for (size_t i = 0; i < headers->n; i++)
         http_headers_add(&out, headers->at[i].name, headers->at[i].value);
     y->upstream = c;
+    conn_set_ops(c, &lone_side, y);
     conn_pause(c);
     http_upgrade(y->r->http, 101, &out, take_client_side, y);
     http_headers_clear(&out);

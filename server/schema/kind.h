@@ -35,6 +35,9 @@ struct kind_ops {
     const char *const *fields;
     /* The value of one of `fields` when it is not simply that path in the object ("" when absent); NULL: the path. */
     const char *(*field)(struct ctx *ctx, const json_t *object, const char *name);
+    /* The stored name of one of `fields` where the kind is stored as another (events.k8s.io: "regarding.name" is "involvedObject.name"),
+     * and of old aliases outside `fields`; gives the name back when it is not. NULL: as they are. */
+    const char *(*field_stored)(const char *name);
     /* Checks names; NULL: DNS subdomain. Returns upstream's message or NULL. */
     const char *(*name_invalid)(const char *name);
     /* Whether the object must stay although metadata.finalizers is empty (Namespace: spec.finalizers). NULL: no. */

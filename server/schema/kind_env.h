@@ -17,9 +17,11 @@ struct kind_env_options {
 };
 CHECK_RC int kind_env_new(const struct kind_env_options *options, struct kind_env **ret, struct err *err);
 CHECK_RC int kind_env_load(struct ctx *ctx, struct kind_env *env, struct err *err);
-void kind_env_free(struct kind_env *env);
+void kind_env_free(struct kind_env *env); /* NULL allowed */
+bool kind_env_is_ipv6(const struct kind_env *env); /* the family of the service range */
 
-/* Cluster IPs: want NULL: any free one (upper part of the range first). Errors: INVALID `provided IP is already allocated`, `the provided IP (x) is not in the valid range. …`.
+/* Errors of both: IO "range is full" when any will do and none is left.
+ * Cluster IPs: want NULL: any free one (upper part of the range first). Errors: INVALID `provided IP is already allocated`, `the provided IP (x) is not in the valid range. …`.
  * to has 46 bytes. */
 CHECK_RC int kind_env_take_ip(struct kind_env *env, const char *want, char *to, struct err *err);
 void kind_env_give_ip(struct kind_env *env, const char *ip);

@@ -249,7 +249,7 @@ static void release(void *arg)
         reply_text(r, 200, "slow");
 }
 
-void server_release(struct peer_server *ps)
+void peer_server_release(struct peer_server *ps)
 {
     loop_post(ps->loops[0], release, ps);
 }
@@ -262,14 +262,14 @@ static void *stop(void *arg)
     return NULL;
 }
 
-void server_stop_begin(struct peer_server *ps, int64_t grace_ms)
+void peer_server_stop_begin(struct peer_server *ps, int64_t grace_ms)
 {
     ps->grace_ms = grace_ms;
     ps->stopping = true;
     CHECK_INT(pthread_create(&ps->stopper, NULL, stop, ps), 0);
 }
 
-void server_end(struct peer_server *ps)
+void peer_server_end(struct peer_server *ps)
 {
     if (ps->stopping)
         pthread_join(ps->stopper, NULL);
@@ -284,7 +284,7 @@ void server_end(struct peer_server *ps)
 
 /* --- the client --- */
 
-int server_connect(struct peer_server *ps)
+int peer_server_connect(struct peer_server *ps)
 {
     struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                               .sin_port = htons((uint16_t)ps->port) };

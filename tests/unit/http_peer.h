@@ -5,8 +5,8 @@
  *
  *   /hello  "<method> <target> <host> <major>"      /echo  the request's body       /204     no content
  *   /later  answered by a thread                    /stream three pieces by a thread /watch  "watching\n", no end
- *   /slow   waits for server_release; counts cancel /flood 8 MB as back-pressure allows
- *   /upgrade (also CONNECT) echoes; /upgrade-late after server_release              /who     the client certificate
+ *   /slow   waits for peer_server_release; counts cancel /flood 8 MB as back-pressure allows
+ *   /upgrade (also CONNECT) echoes; /upgrade-late after peer_server_release              /who     the client certificate
  */
 #include "lib/http/server.h"
 
@@ -27,11 +27,11 @@ struct peer_server {
 };
 
 void peer_server_start(struct peer_server *ps, const struct http_server_options *options); /* NULL: plain, one loop */
-int server_connect(struct peer_server *ps);
+int peer_server_connect(struct peer_server *ps);
 int unix_connect(const char *path);
-void server_release(struct peer_server *ps);
-void server_stop_begin(struct peer_server *ps, int64_t grace_ms);
-void server_end(struct peer_server *ps);
+void peer_server_release(struct peer_server *ps);
+void peer_server_stop_begin(struct peer_server *ps, int64_t grace_ms);
+void peer_server_end(struct peer_server *ps);
 
 void send_text(int fd, const char *text);
 void read_to_end(int fd, char *to, size_t cap);

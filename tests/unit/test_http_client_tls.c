@@ -64,7 +64,7 @@ static void setup(struct fixture *f)
 static void teardown(struct fixture *f)
 {
     http_client_free(f->client);
-    server_end(&f->server);
+    peer_server_end(&f->server);
     loop_free(f->loop);
     tls_ctx_unref(f->server_tls);
     tls_ctx_unref(f->tls);

@@ -35,7 +35,7 @@ TEST(http_server_keep_alive_and_pipelining)
     AUTO_FREE char *head = NULL, *body = NULL;
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     send_text(fd, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     answer_read(fd, &head, &body);
     CHECK(strncmp(head, "HTTP/1.1 200 OK\r\n", 17) == 0);
@@ -52,7 +52,7 @@ TEST(http_server_keep_alive_and_pipelining)
     expect_answer(fd, "200", "de");
     expect_answer(fd, "200", "GET /hello h 1");
     expect_close(fd);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_head_and_no_content)
@@ -61,7 +61,7 @@ TEST(http_server_head_and_no_content)
     char got[2048];
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     send_text(fd, "HEAD /hello HTTP/1.1\r\nHost: h\r\n\r\nHEAD /stream HTTP/1.1\r\nHost: h\r\n\r\n"
                   "GET /204 HTTP/1.1\r\nHost: h\r\n\r\nGET /inject HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     read_to_end(fd, got, sizeof(got));
@@ -70,7 +70,7 @@ TEST(http_server_head_and_no_content)
     CHECK(strstr(got, "204 No Content") != NULL);
     CHECK(strstr(got, "piece") == NULL);
     CHECK(strstr(got, "\r\nInjected") == NULL && strstr(got, "X-A: b  Injected: c") != NULL);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_refuses)
@@ -91,7 +91,7 @@ TEST(http_server_refuses)
 
     peer_server_start(&ps, &o);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        int fd = server_connect(&ps);
+        int fd = peer_server_connect(&ps);
 
         send_text(fd, rows[i].in);
         if (!rows[i].status) {
@@ -105,13 +105,13 @@ TEST(http_server_refuses)
     }
     /* At the limit it is taken, and the connection goes on. */
     char body[1025] = { 0 };
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     memset(body, 'y', 1024);
     send_text(fd, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1024\r\n\r\n");
     send_text(fd, body);
     expect_answer(fd, "200", body);
     close(fd);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_byte_by_byte_and_continue)
@@ -121,7 +121,7 @@ TEST(http_server_byte_by_byte_and_continue)
     char line[25];
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     for (size_t i = 0; i + 1 < sizeof(request); i++)
         CHECK_INT(write(fd, request + i, 1), 1);
     expect_answer(fd, "200", "abc");
@@ -131,7 +131,7 @@ TEST(http_server_byte_by_byte_and_continue)
     send_text(fd, "ok");
     expect_answer(fd, "200", "ok");
     close(fd);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_streams)
@@ -140,14 +140,14 @@ TEST(http_server_streams)
     char got[1024];
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     send_text(fd, "GET /stream HTTP/1.1\r\nHost: h\r\n\r\n");
     expect_answer(fd, "200", "piece 0\npiece 1\npiece 2\n"); /* chunked, from a thread of its own */
     send_text(fd, "GET /stream HTTP/1.0\r\n\r\n");
     read_to_end(fd, got, sizeof(got));
     CHECK(strstr(got, "chunked") == NULL && strstr(got, "\r\n\r\npiece 0\npiece 1\npiece 2\n") != NULL);
     WAIT_COUNT(ps.closed, 2);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_client_goes_away)
@@ -155,19 +155,36 @@ TEST(http_server_client_goes_away)
     struct peer_server ps;
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     send_text(fd, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_COUNT(ps.arrived, 1);
     close(fd);
     WAIT_COUNT(ps.canceled, 1);
-    server_release(&ps); /* the answer into nothing */
+    peer_server_release(&ps); /* the answer into nothing */
 
-    fd = server_connect(&ps);
+    fd = peer_server_connect(&ps);
     send_text(fd, "GET /watch HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_COUNT(ps.arrived, 2);
     close(fd);
     WAIT_COUNT(ps.closed, 1);
-    server_end(&ps);
+    peer_server_end(&ps);
+}
+
+TEST(http_server_half_closed_client_gets_its_answer)
+{
+    struct peer_server ps;
+    char got[512];
+
+    peer_server_start(&ps, NULL);
+    int fd = peer_server_connect(&ps);
+    send_text(fd, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+    WAIT_COUNT(ps.arrived, 1);
+    shutdown(fd, SHUT_WR);
+    WAIT_COUNT(ps.canceled, 1);
+    peer_server_release(&ps);
+    read_to_end(fd, got, sizeof(got));
+    CHECK(strstr(got, "Connection: close\r\n") && strstr(got, "\r\n\r\nslow"));
+    peer_server_end(&ps);
 }
 
 TEST(http_server_back_pressure_and_big_answers)
@@ -178,7 +195,7 @@ TEST(http_server_back_pressure_and_big_answers)
     char chunk[65536];
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     send_text(fd, "GET /flood HTTP/1.0\r\n\r\n"); /* a producer that writes 8 MB as on_drain lets it */
     for (ssize_t n; (n = read(fd, chunk, sizeof(chunk))) > 0;) {
         got += (size_t)n;
@@ -187,7 +204,7 @@ TEST(http_server_back_pressure_and_big_answers)
     CHECK(got > TOTAL && got < TOTAL + 500);
     close(fd);
     WAIT_COUNT(ps.closed, 1);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_upgrade)
@@ -196,7 +213,7 @@ TEST(http_server_upgrade)
     char got[16];
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     send_text(fd, "GET /upgrade HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly");
     AUTO_FREE char *head = head_read(fd);
     CHECK(strncmp(head, "HTTP/1.1 101 Switching Protocols\r\n", 34) == 0);
@@ -209,21 +226,21 @@ TEST(http_server_upgrade)
     close(fd);
     WAIT_COUNT(ps.closed, 1);
 
-    fd = server_connect(&ps); /* gone before it is handed over */
+    fd = peer_server_connect(&ps); /* gone before it is handed over */
     send_text(fd, "GET /upgrade-late HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
     WAIT_COUNT(ps.arrived, 2);
     close(fd);
     WAIT_COUNT(ps.canceled, 1);
-    server_release(&ps);
+    peer_server_release(&ps);
     WAIT_COUNT(ps.closed, 2);
 
-    fd = server_connect(&ps);
+    fd = peer_server_connect(&ps);
     send_text(fd, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n");
     AUTO_FREE char *head2 = head_read(fd);
     CHECK(strncmp(head2, "HTTP/1.1 200 OK\r\n", 17) == 0);
     close(fd);
     WAIT_COUNT(ps.closed, 3);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_idle_and_limits)
@@ -233,7 +250,7 @@ TEST(http_server_idle_and_limits)
     struct http_server_stats stats;
 
     peer_server_start(&ps, &o);
-    int a = server_connect(&ps), b = server_connect(&ps), c = server_connect(&ps);
+    int a = peer_server_connect(&ps), b = peer_server_connect(&ps), c = peer_server_connect(&ps);
     send_text(c, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     struct pollfd p = { c, POLLIN, 0 };
     CHECK_INT(poll(&p, 1, 50), 0); /* the third has to wait */
@@ -243,7 +260,24 @@ TEST(http_server_idle_and_limits)
     expect_answer(c, "200", "GET /hello h 1");
     close(b);
     close(c);
-    server_end(&ps);
+    peer_server_end(&ps);
+}
+
+TEST(http_server_idle_connections_make_room)
+{
+    struct http_server_options o = { .connections_max = 2 };
+    struct peer_server ps;
+
+    peer_server_start(&ps, &o);
+    int idle = peer_server_connect(&ps), busy = peer_server_connect(&ps), late = peer_server_connect(&ps);
+    send_text(busy, "GET /watch HTTP/1.1\r\nHost: h\r\n\r\n");
+    send_text(late, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+    expect_answer(late, "200", "GET /hello h 1"); /* after a second, not two minutes */
+    expect_close(idle);
+    CHECK_INT(ps.closed, 0);
+    close(busy);
+    close(late);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_survives_descriptor_shortage)
@@ -252,7 +286,7 @@ TEST(http_server_survives_descriptor_shortage)
     struct rlimit old, few;
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     send_text(fd, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     expect_answer(fd, "200", "GET /hello h 1"); /* accepted: its descriptor is taken */
     getrlimit(RLIMIT_NOFILE, &old);
@@ -261,7 +295,7 @@ TEST(http_server_survives_descriptor_shortage)
     few.rlim_cur = (rlim_t)probe + 1; /* one more for our client, none for the server */
     close(probe);
     CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), 0);
-    int second = server_connect(&ps);
+    int second = peer_server_connect(&ps);
     struct pollfd p = { second, POLLIN, 0 };
     send_text(second, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     CHECK_INT(poll(&p, 1, 100), 0);
@@ -269,7 +303,7 @@ TEST(http_server_survives_descriptor_shortage)
     expect_answer(second, "200", "GET /hello h 1");
     close(second);
     close(fd);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_stops_gracefully)
@@ -278,21 +312,21 @@ TEST(http_server_stops_gracefully)
     AUTO_FREE char *head = NULL, *body = NULL;
 
     peer_server_start(&ps, NULL);
-    int idle = server_connect(&ps), watch = server_connect(&ps), slow = server_connect(&ps);
+    int idle = peer_server_connect(&ps), watch = peer_server_connect(&ps), slow = peer_server_connect(&ps);
     send_text(watch, "GET /watch HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_COUNT(ps.arrived, 1);
     send_text(slow, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_COUNT(ps.arrived, 2);
-    server_stop_begin(&ps, 5000);
+    peer_server_stop_begin(&ps, 5000);
     expect_close(idle);
     answer_read(watch, &head, &body); /* ended in order */
     CHECK_STR(body, "watching\n");
     WAIT_COUNT(ps.closed, 1);
-    server_release(&ps);
+    peer_server_release(&ps);
     expect_answer(slow, "200", "slow");
     expect_close(slow);
     close(watch);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_stop_does_not_wait_longer_than_its_grace)
@@ -300,16 +334,16 @@ TEST(http_server_stop_does_not_wait_longer_than_its_grace)
     struct peer_server ps;
 
     peer_server_start(&ps, NULL);
-    int fd = server_connect(&ps);
+    int fd = peer_server_connect(&ps);
     send_text(fd, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_COUNT(ps.arrived, 1);
     int64_t before = clock_mono_ms(&clock_system);
     http_server_stop(ps.server, 50);
     CHECK(clock_mono_ms(&clock_system) - before < 5000);
     CHECK_INT(ps.canceled, 1);
-    server_release(&ps);
+    peer_server_release(&ps);
     close(fd);
-    server_end(&ps);
+    peer_server_end(&ps);
 }
 
 TEST(http_server_listens)
@@ -329,7 +363,7 @@ TEST(http_server_listens)
     send_text(fd, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
     expect_answer(fd, "200", "GET /hello h 1");
     close(fd);
-    server_end(&ps);
+    peer_server_end(&ps);
     CHECK_INT(access(path, F_OK), -1);
 }
 
@@ -341,12 +375,12 @@ TEST(http_server_many_loops)
 
     peer_server_start(&ps, &o);
     for (int i = 0; i < 9; i++) {
-        fds[i] = server_connect(&ps);
+        fds[i] = peer_server_connect(&ps);
         send_text(fds[i], "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
     }
     for (int i = 0; i < 9; i++) {
         expect_answer(fds[i], "200", "later");
         close(fds[i]);
     }
-    server_end(&ps);
+    peer_server_end(&ps);
 }
