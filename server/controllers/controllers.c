@@ -3,7 +3,8 @@
 #include <string.h>
 
 static const struct ctl_def *const defs[] = {
-    &ctl_namespace, &ctl_service_account, &ctl_root_ca, &ctl_node_ipam, &ctl_replicaset, &ctl_replication, &ctl_deployment, &ctl_pod_gc,
+    &ctl_namespace,  &ctl_service_account, &ctl_root_ca,    &ctl_node_ipam,      &ctl_node_lifecycle, &ctl_replicaset,
+    &ctl_replication, &ctl_deployment,     &ctl_endpoints,  &ctl_endpoint_slice, &ctl_garbage,        &ctl_pod_gc,
 };
 
 /* --- small calls --- */
@@ -53,7 +54,7 @@ int ctl_get(struct ctx *ctx, struct ctl *c, const char *group, const char *versi
     *ret = NULL;
     meta_split_key(ctx->arena, key, &ns, &name);
     struct object_ref ref = { group, version, resource, ns, name, NULL };
-    if (client_get(ctx, c->client, &ref, ret, err) == 0 || err->code == ERR_NOT_FOUND)
+    if (client_get(ctx, c->all->o.reader, &ref, ret, err) == 0 || err->code == ERR_NOT_FOUND)
         return 0;
     return -(int)err->code;
 }

@@ -105,7 +105,7 @@ static int list_sets(struct pass *p, json_t **ret_list, struct err *err)
     json_t *set = NULL, *list = NULL;
 
     if (selector_of(p->ctx->arena, json_at(p->d, "spec.selector"), &sel, err) < 0 ||
-        client_list(p->ctx, p->c->client, &ref, NULL, &list, err) < 0)
+        client_list(p->ctx, p->c->all->o.reader, &ref, NULL, &list, err) < 0)
         return err_wrap(err, "replica sets");
     p->sets = json_array();
     json_array_foreach(json_object_get(list, "items"), i, set)
@@ -293,7 +293,7 @@ static int create_set(struct pass *p, struct err *err)
     /* Ours that the list had not shown yet (the next pass finds it), or another's of the same hash: another hash then. */
     ref.name = meta_name(set);
     AUTO(json) json_t *there = NULL;
-    if (client_get(p->ctx, p->c->client, &ref, &there, err) == 0 && meta_controller(there) &&
+    if (client_get(p->ctx, p->c->all->o.reader, &ref, &there, err) == 0 && meta_controller(there) &&
         strcmp(json_str_or(meta_controller(there), "uid", ""), meta_uid(p->d)) == 0)
         return err_set(err, ERR_CONFLICT, "replica set %s was made meanwhile", ref.name);
     json_put(p->d, "status.collisionCount", json_integer(collisions + 1));
@@ -325,13 +325,10 @@ static int settle_revision(struct pass *p, struct err *err)
     const char *shown = meta_annotation(p->d, revision_key), *have = meta_annotation(p->now, revision_key);
     if (have && (!shown || strcmp(shown, have) != 0)) {
         struct object_ref d = { "apps", "v1", "deployments", meta_namespace(p->d), meta_name(p->d), NULL };
-        AUTO(json) json_t *a = json_object();
-        AUTO(json) json_t *patch = json_object();
         AUTO(json) json_t *fresh = NULL;
 
-        json_object_set_new(a, revision_key, json_string(have));
-        json_put(patch, "metadata.annotations", json_incref(a));
-        if (client_patch(p->ctx, p->c->client, &d, CLIENT_PATCH_MERGE, patch, NULL, &fresh, err) < 0)
+        meta_set_annotation(p->d, revision_key, have);
+        if (client_update(p->ctx, p->c->client, &d, p->d, &fresh, err) < 0)
             return err_wrap(err, "revision");
         json_object_set(p->d, "metadata", json_object_get(fresh, "metadata"));
     }
