@@ -72,7 +72,7 @@ class Case:
     @property
     def ns(self):
         if not self._ns:
-            self._ns = "t-" + "".join(c if c.isalnum() else "-" for c in self.name.lower())[:50]
+            self._ns = ("t-" + "".join(c if c.isalnum() else "-" for c in self.name.lower()))[:50].strip("-") + f"-{os.getpid() % 10000}"
             self.api.ok("POST", "/api/v1/namespaces", {"metadata": {"name": self._ns}})
         return self._ns
 
