@@ -38,7 +38,7 @@ OBJ     := $(SRC:%.c=$(OUT)/%.o)
 CMDOBJ  := $(CMD:%.c=$(OUT)/%.o)
 TESTOBJ := $(TEST:%.c=$(OUT)/%.o)
 
-.PHONY: all run test unit-program e2e fuzz fuzz-programs lint clean
+.PHONY: all run test unit-program e2e bench fuzz fuzz-programs lint clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -74,6 +74,9 @@ fuzz:
 fuzz-programs: $(FUZZ:tests/fuzz/%.c=$(OUT)/%)
 $(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(OBJ)
 	$(LINK) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+bench: $(OUT)/$(PROG)
+	python3 tests/bench/bench.py $< $(BENCH)
 
 lint:
 	python3 scripts/measure.py --budget lib datastore server agent cmd
