@@ -37,7 +37,7 @@ OBJ     := $(SRC:%.c=$(OUT)/%.o)
 CMDOBJ  := $(CMD:%.c=$(OUT)/%.o)
 TESTOBJ := $(TEST:%.c=$(OUT)/%.o)
 
-.PHONY: all test fuzz fuzz-programs lint clean
+.PHONY: all test bench fuzz fuzz-programs lint clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -67,6 +67,9 @@ fuzz:
 fuzz-programs: $(FUZZ:tests/fuzz/%.c=$(OUT)/%)
 $(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(OBJ)
 	$(LINK) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+bench: $(OUT)/$(PROG)
+	python3 tests/bench/bench.py $< $(BENCH)
 
 lint:
 	python3 scripts/measure.py --budget lib datastore server agent cmd
