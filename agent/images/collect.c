@@ -1,7 +1,7 @@
 /* Removing images, and the layers nobody uses then. */
 #include "agent/images/images_int.h"
 
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -53,7 +53,7 @@ static int remove_layer(struct ctx *ctx, struct images *im, const char *chain, i
     if (rc < 0 || !layer_take_out(im, chain, tmp))
         return rc;
     (void)unlinkat(im->dir_fd, link, 0); /* mostly there is none */
-    return tree_remove(im->tmp_fd, tmp, freed, err);
+    return folder_remove(im->tmp_fd, tmp, freed, err);
 }
 
 static void auto_closedir(DIR **dir)

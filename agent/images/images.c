@@ -1,6 +1,6 @@
 #include "agent/images/images_int.h"
 
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 #include "lib/file.h"
 
 #include <errno.h>
@@ -77,7 +77,7 @@ static int open_folders(struct images *im, struct err *err)
         rc = open_folder(im->dir_fd, "l", 0700, &unused, err);
     if (rc == 0)
         rc = open_folder(im->dir_fd, "empty", 0755, &unused2, err);
-    return rc == 0 ? tree_empty(im->dir_fd, "tmp", err) : rc;
+    return rc == 0 ? folder_empty(im->dir_fd, "tmp", err) : rc;
 }
 
 static char *absolute(const char *path)

@@ -2,7 +2,7 @@
 #include "agent/images/import_int.h"
 
 #include "agent/images/layer.h"
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 #include "lib/json.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@ enum { IMPORT_ENTRIES_MAX = 100000, IMAGES_MAX = 1000 };
 
 int import_open(const struct import *in, const char *path, int *ret_fd, int64_t *ret_bytes, struct err *err)
 {
-    AUTO_FD int fd = tree_open(in->root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    AUTO_FD int fd = folder_open(in->root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     struct stat st;
 
     if (fd < 0 || fstat(fd, &st) < 0)
@@ -189,7 +189,7 @@ static int unpack_archive(struct ctx *ctx, struct import *in, const char *path, 
 
 static bool has(const struct import *in, const char *name)
 {
-    AUTO_FD int fd = tree_open(in->root_fd, name, O_PATH, 0);
+    AUTO_FD int fd = folder_open(in->root_fd, name, O_PATH, 0);
 
     return fd >= 0;
 }
@@ -222,7 +222,7 @@ int import_archive(struct ctx *ctx, struct images *im, const char *path, bool pi
     }
     if (in.root_fd >= 0)
         close(in.root_fd);
-    ERR_IGNORE(tree_remove(im->tmp_fd, tmp, NULL, &lost)); /* images_open looks again */
+    ERR_IGNORE(folder_remove(im->tmp_fd, tmp, NULL, &lost)); /* images_open looks again */
     if (rc < 0) {
         strv_free(in.names);
         return err_wrap(err, "import %s", path);

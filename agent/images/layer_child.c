@@ -1,7 +1,7 @@
 /* The child that unpacks: what it may do, and what it tells. */
 #include "agent/images/layer_int.h"
 
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 #include "lib/spawn.h"
 
 #include <errno.h>
@@ -143,7 +143,7 @@ static int child_main(void *arg)
 /* The mark is of the "trusted" kind, which the child may not set. */
 static int mark_opaque(int root_fd, const char *path, struct err *err)
 {
-    AUTO_FD int fd = tree_open(root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    AUTO_FD int fd = folder_open(root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 
     if (fd < 0)
         return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : err_sys(err, errno, "open %.100s", path);

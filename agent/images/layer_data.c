@@ -1,7 +1,7 @@
 /* A file's data, and attributes of what is open. */
 #include "agent/images/layer_int.h"
 
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -111,7 +111,7 @@ int layer_write_times(struct layer_writer *w, struct err *err)
 
         memcpy(&times[1], at, sizeof(times[1]));
         at += sizeof(times[1]);
-        AUTO_FD int fd = tree_open(w->job->root_fd, at, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+        AUTO_FD int fd = folder_open(w->job->root_fd, at, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
         /* Absent: replaced later in the archive, or reached by a link. */
         if (fd >= 0 && futimens(fd, times) < 0)
             return err_sys(err, errno, "set the time of %.100s", at);

@@ -1,7 +1,7 @@
 /* Names inside a layer: cleaning them, and the folders they lie in. */
 #include "agent/images/layer_int.h"
 
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +49,7 @@ static void attributes_below(const struct layer_writer *w, const char *path, str
     *st = (struct stat){ .st_mode = S_IFDIR | 0755 };
     for (size_t i = 0; i < job->n_below; i++) {
         AUTO_FD int root = openat(job->layers_fd, job->below[i], O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        AUTO_FD int fd = root >= 0 ? tree_open(root, path, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS) : -1;
+        AUTO_FD int fd = root >= 0 ? folder_open(root, path, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS) : -1;
         struct stat found;
 
         if (fd < 0 || fstat(fd, &found) < 0)
@@ -85,7 +85,7 @@ static int make_folder(struct layer_writer *w, int in_fd, const char *name, cons
 static int make_parents(struct layer_writer *w, const char *path, int *ret_fd, struct err *err)
 {
     char part[LAYER_PATH_MAX + 1];
-    AUTO_FD int fd = tree_open(w->job->root_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+    AUTO_FD int fd = folder_open(w->job->root_fd, ".", O_RDONLY | O_DIRECTORY, 0);
 
     if (fd < 0)
         return err_sys(err, errno, "open the layer's folder");
@@ -93,7 +93,7 @@ static int make_parents(struct layer_writer *w, const char *path, int *ret_fd, s
         n = strcspn(path + at, "/");
         memcpy(part, path, at + n);
         part[at + n] = '\0';
-        int next = tree_open(w->job->root_fd, part, O_RDONLY | O_DIRECTORY, 0);
+        int next = folder_open(w->job->root_fd, part, O_RDONLY | O_DIRECTORY, 0);
 
         if (next < 0 && errno != ENOENT)
             return err_sys(err, errno, "open folder %.100s", part);
@@ -116,7 +116,7 @@ int layer_parent(struct layer_writer *w, const char *path, int *ret_fd, struct e
         return 0;
     }
     layer_parent_forget(w);
-    int fd = tree_open(w->job->root_fd, path, O_RDONLY | O_DIRECTORY, 0), rc = 0;
+    int fd = folder_open(w->job->root_fd, path, O_RDONLY | O_DIRECTORY, 0), rc = 0;
     if (fd < 0 && errno != ENOENT)
         rc = err_sys(err, errno, "open folder %.100s", path);
     else if (fd < 0)

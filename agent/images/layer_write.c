@@ -1,7 +1,7 @@
 /* Writes one entry. */
 #include "agent/images/layer_int.h"
 
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +49,7 @@ static int clear_place(struct layer_writer *w, struct place *p, mode_t type, str
     if (!S_ISDIR(st.st_mode))
         return unlinkat(p->dir_fd, p->name, 0) < 0 ? err_sys(err, errno, "replace it") : 0;
     /* Something else instead of a folder: the folders remembered may lie in it. */
-    int rc = tree_remove(p->dir_fd, p->name, NULL, err);
+    int rc = folder_remove(p->dir_fd, p->name, NULL, err);
     char *name = strrchr(p->path, '/');
 
     layer_parent_forget(w);
@@ -128,7 +128,7 @@ static int write_hard_link(struct layer_writer *w, struct place *p, const char *
         return err_set(err, ERR_INVALID, "a hard link to itself");
     if (slash)
         *slash = '\0';
-    AUTO_FD int dir = tree_open(w->job->root_fd, slash ? path : ".", O_RDONLY | O_DIRECTORY, 0);
+    AUTO_FD int dir = folder_open(w->job->root_fd, slash ? path : ".", O_RDONLY | O_DIRECTORY, 0);
     if (dir < 0)
         return err_sys(err, errno, "hard link to \"%.200s\"", target);
     rc = clear_place(w, p, 0, err);
@@ -212,7 +212,7 @@ static int write_root(struct layer_writer *w, struct archive_entry *e, struct er
 {
     if (archive_entry_filetype(e) != AE_IFDIR || archive_entry_hardlink(e))
         return err_set(err, ERR_INVALID, "the layer's top is no folder");
-    AUTO_FD int fd = tree_open(w->job->root_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+    AUTO_FD int fd = folder_open(w->job->root_fd, ".", O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return err_sys(err, errno, "open the layer's folder");
     return layer_attributes(w, fd, e, err);

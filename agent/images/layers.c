@@ -2,7 +2,7 @@
 #include "agent/images/images_int.h"
 
 #include "agent/images/layer.h"
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -101,6 +101,6 @@ int layer_add(struct ctx *ctx, struct images *im, const struct layer_source *s, 
     if (rc == 0)
         rc = put_in_place(im, tmp, chain, err);
     /* Gone when it was put in place; else images_open looks again. */
-    ERR_IGNORE(tree_remove(im->tmp_fd, tmp, NULL, &lost));
+    ERR_IGNORE(folder_remove(im->tmp_fd, tmp, NULL, &lost));
     return rc < 0 ? err_wrap(err, "extract layer %s", s->diff_id) : 0;
 }

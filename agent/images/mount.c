@@ -2,7 +2,7 @@
 #include "agent/images/images_int.h"
 
 #include "agent/images/digest.h"
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 #include "lib/file.h"
 #include "lib/spawn.h"
 
@@ -288,5 +288,5 @@ int images_unmount(struct ctx *ctx, struct images *im, const char *key, struct e
     pthread_mutex_lock(&im->lock);
     map_del(im->mounts, key);
     pthread_mutex_unlock(&im->lock);
-    return tree_remove(im->tmp_fd, tmp, NULL, err);
+    return folder_remove(im->tmp_fd, tmp, NULL, err);
 }

@@ -1,7 +1,7 @@
 /* Pulls: resolve, choose the platform, fetch layers (three at a time), unpack them in order, keep the record. */
 #include "agent/images/pull_int.h"
 
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 #include "lib/pool.h"
 
 #include <errno.h>

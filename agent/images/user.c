@@ -1,7 +1,7 @@
 /* Numbers behind user and group names, from the passwd and group files of a root filesystem we do not trust. */
 #include "agent/images/images.h"
 
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@ enum { FILE_MAX_BYTES = 1 << 20, GROUPS_MAX = 1024, FIELDS = 7 };
 /* The file's text; "" when there is none. */
 static int read_text(int root, const char *path, char **ret, struct err *err)
 {
-    AUTO_FD int fd = tree_open(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    AUTO_FD int fd = folder_open(root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     struct stat st;
     size_t used = 0;
 

@@ -1,6 +1,6 @@
 /* Unpacking: good layers, and bad ones that must stay inside. */
 #include "agent/images/layer.h"
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 #include "lib/mem.h"
 #include "tests/unit/image_tar.h"
 #include "tests/unit/test.h"
@@ -43,7 +43,7 @@ static void place_close(struct place *p)
 
     close(p->in_fd);
     close(p->base_fd);
-    CHECK_INT(tree_remove(AT_FDCWD, p->base, NULL, &err), 0);
+    CHECK_INT(folder_remove(AT_FDCWD, p->base, NULL, &err), 0);
 }
 
 static int blob_fd(const void *data, size_t n)
@@ -400,8 +400,8 @@ TEST(images_tree_removes_deep_folders)
     }
     close(fd);
     CHECK(symlinkat("../out", p.in_fd, "link") == 0);
-    CHECK_INT(tree_remove(p.base_fd, "in", NULL, &err), 0);
+    CHECK_INT(folder_remove(p.base_fd, "in", NULL, &err), 0);
     CHECK(absent(p.base_fd, "in") && !absent(p.base_fd, "out"));
-    CHECK_INT(tree_remove(p.base_fd, "in", NULL, &err), 0);
+    CHECK_INT(folder_remove(p.base_fd, "in", NULL, &err), 0);
     place_close(&p);
 }

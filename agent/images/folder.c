@@ -1,4 +1,4 @@
-#include "agent/images/tree.h"
+#include "agent/images/folder.h"
 
 #include "lib/auto.h"
 
@@ -16,7 +16,7 @@
 /* Each level holds two descriptors; what lies deeper is moved up first. */
 enum { LEVELS_MAX = 40, TRIES = 100, ROUNDS_MAX = 100000 };
 
-int tree_open(int root_fd, const char *path, int flags, uint64_t resolve_more)
+int folder_open(int root_fd, const char *path, int flags, uint64_t resolve_more)
 {
     struct open_how how = { .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
                             .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve_more };
@@ -106,7 +106,7 @@ static int remove_at(struct removal *r, int dir_fd, const char *name, int level,
     return 0;
 }
 
-int tree_remove(int dir_fd, const char *name, int64_t *ret_freed, struct err *err)
+int folder_remove(int dir_fd, const char *name, int64_t *ret_freed, struct err *err)
 {
     struct removal r = { .top_fd = -1 };
     struct stat st;
@@ -125,7 +125,7 @@ int tree_remove(int dir_fd, const char *name, int64_t *ret_freed, struct err *er
     return 0;
 }
 
-int tree_empty(int dir_fd, const char *name, struct err *err)
+int folder_empty(int dir_fd, const char *name, struct err *err)
 {
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     AUTO(closedir) DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
@@ -139,7 +139,7 @@ int tree_empty(int dir_fd, const char *name, struct err *err)
     for (struct dirent *e; (errno = 0, e = readdir(dir));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
-        int rc = tree_remove(fd, e->d_name, NULL, err);
+        int rc = folder_remove(fd, e->d_name, NULL, err);
         if (rc < 0)
             return rc;
     }
