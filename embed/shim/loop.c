@@ -12,9 +12,9 @@ int source_add(struct shim *sh, struct source *s, int fd, uint32_t events)
     struct epoll_event e = { .events = events, .data.ptr = s };
 
     s->fd = fd;
-    if (epoll_ctl(sh->epoll, EPOLL_CTL_ADD, fd, &e) == 0)
-        return 0;
-    return errno;
+    s->epoll = sh->epoll;
+    s->watched = epoll_ctl(sh->epoll, EPOLL_CTL_ADD, fd, &e) == 0;
+    return s->watched ? 0 : errno;
 }
 
 void source_watch(struct shim *sh, struct source *s, uint32_t events)
@@ -22,21 +22,23 @@ void source_watch(struct shim *sh, struct source *s, uint32_t events)
     struct epoll_event e = { .events = events, .data.ptr = s };
 
     /* Without events the descriptor leaves the set: epoll would go on reporting EPOLLHUP. */
-    if (s->fd < 0)
+    if (s->fd < 0 || (events == 0 && !s->watched))
         return;
-    if (events == 0)
-        epoll_ctl(sh->epoll, EPOLL_CTL_DEL, s->fd, NULL);
-    else if (epoll_ctl(sh->epoll, EPOLL_CTL_MOD, s->fd, &e) < 0 && errno == ENOENT)
-        epoll_ctl(sh->epoll, EPOLL_CTL_ADD, s->fd, &e);
+    s->epoll = sh->epoll;
+    if (epoll_ctl(sh->epoll, events == 0 ? EPOLL_CTL_DEL : s->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, s->fd, &e) == 0)
+        s->watched = events != 0;
 }
 
-/* Closing takes it out of the set only when no other descriptor stands for the same file: those the agent passed and terminals' masters
- * may have such, but never both in the set, or removed by source_watch before. */
+/* Out of the set by name: the agent may hold the same file open, and then closing alone would leave it there, pointing at freed memory. */
 void source_close(struct source *s)
 {
-    if (s->fd >= 0)
+    if (s->fd >= 0) {
+        if (s->watched)
+            epoll_ctl(s->epoll, EPOLL_CTL_DEL, s->fd, NULL);
         close(s->fd);
+    }
     s->fd = -1;
+    s->watched = false;
 }
 
 int fd_nonblock(int fd)

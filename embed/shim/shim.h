@@ -31,6 +31,8 @@ struct shim;
 struct source {
     int fd;
     void (*ready)(struct source *s, uint32_t events);
+    int epoll;
+    bool watched;
 };
 
 /* An agent's connection. Requests remember its serial, never its address. */

@@ -2,6 +2,7 @@
 
 #include "lib/mem.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -125,6 +126,23 @@ struct rig *rig_open(void)
     CHECK_INT(pool_new(NULL, &r->pool, &err), 0);
     open_runtime(r);
     return r;
+}
+
+void rig_restart(struct rig *r)
+{
+    open_runtime(r);
+}
+
+int rig_count(const char *dir, const char *prefix)
+{
+    DIR *d = opendir(dir);
+    int n = 0;
+
+    for (struct dirent *e; d && (e = readdir(d));)
+        n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+    if (d)
+        closedir(d);
+    return n;
 }
 
 void rig_reopen(struct rig *r)

@@ -28,6 +28,8 @@ struct rig {
 struct rig *rig_open(void);
 void rig_close(struct rig *r);    /* removes the sandbox, closes */
 void rig_reopen(struct rig *r);   /* a new agent: closes the runtime, opens and recovers */
+void rig_restart(struct rig *r);  /* opens the runtime anew where nothing is to be recovered; close it before */
+int rig_count(const char *dir, const char *prefix); /* files that begin so */
 struct sandbox rig_sandbox(struct rig *r);
 /* A container that runs busybox's shell with this script. */
 struct container_spec rig_spec(struct rig *r, const char *id, const char *const *argv);
