@@ -1,6 +1,7 @@
 # make            the program                      make CC=clang
 # make test       build and run the unit tests     make test SAN=address,undefined ONLY=route
-# make e2e        API and end-to-end tests (root; see scripts/test)
+# make run        start the server just built and show its node    make run ARGS=--debug
+# make e2e        API and end-to-end tests (root; scripts/test installs what they need)    make e2e ONLY=watch
 # make fuzz       build every tests/fuzz/fuzz_*.c (needs clang)
 # make bench      our figures, beside the reference's where Go is there
 # make lint       size budgets, layers, banned calls
@@ -37,7 +38,7 @@ OBJ     := $(SRC:%.c=$(OUT)/%.o)
 CMDOBJ  := $(CMD:%.c=$(OUT)/%.o)
 TESTOBJ := $(TEST:%.c=$(OUT)/%.o)
 
-.PHONY: all test fuzz fuzz-programs lint clean
+.PHONY: all run test unit-program e2e bench fuzz fuzz-programs lint clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -50,9 +51,15 @@ $(OUT)/$(PROG): $(CMDOBJ) $(OBJ)
 	@echo "link $@"
 	@$(LINK) -o $@ $^ $(LIBS)
 
-test: $(OUT)/tests/unit/run
-	$< $(ONLY)
-$(OUT)/tests/unit/run: $(TESTOBJ) $(OBJ)
+run: all
+	@scripts/start.sh $(OUT)/$(PROG) $(ARGS)
+
+test: unit-program
+	$(OUT)/tests/unit/run $(ONLY)
+unit-program: $(OUT)/tests/unit/run
+e2e: all
+	RANCHERD_OUT=$(OUT) $(firstword $(wildcard build/venv/bin/python) python3) -m tests.run api e2e --only "$(ONLY)"
+$(OUT)/tests/unit/run: $(TESTOBJ) $(OBJ) $(filter-out %/cmd/main.o,$(CMDOBJ))
 	@echo "link $@"
 	@$(LINK) -o $@ $^ $(LIBS)
 
@@ -67,6 +74,9 @@ fuzz:
 fuzz-programs: $(FUZZ:tests/fuzz/%.c=$(OUT)/%)
 $(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(OBJ)
 	$(LINK) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+bench: $(OUT)/$(PROG)
+	python3 tests/bench/bench.py $< $(BENCH)
 
 lint:
 	python3 scripts/measure.py --budget lib datastore server agent cmd

@@ -112,6 +112,9 @@ void conn_flush(struct conn *c)
 {
     if (c->state == CONN_DIALING || c->state == CONN_GONE || (!c->tls && c->state == CONN_HANDSHAKE))
         return;
+    c->due &= ~(unsigned)DUE_FLUSH;
+    if (!c->due) /* else the loop would turn once more for nothing */
+        uv_idle_stop(&c->idle);
     while (!c->writing) {
         uv_buf_t at[CONN_IOV];
         size_t bytes;

@@ -243,7 +243,7 @@ void peer_h1_eof(struct peer *p)
 
     h->eof = true;
     h->keep_alive = false;
-    if (h->state != H1_BUSY || !h->r || h->r->ops || h->r->take) {
+    if (h->state != H1_BUSY || !h->r || (h->r->started && h->r->ops)) {
         conn_close(p->conn);
         return;
     }
@@ -404,8 +404,8 @@ void peer_h1_step(struct peer *p, struct http_request *r)
 {
     if (r != p->h1->r)
         return;
-    if (r->take && p->h1->eof)
-        conn_abort(p->conn, NULL); /* nobody to hand over to; `take` hears of it */
+    if (p->h1->eof && (r->take || r->ops))
+        conn_abort(p->conn, NULL); /* nobody to hand over to, or to stream to: they hear of it */
     else if (r->take)
         upgrade(p, r);
     else

@@ -90,6 +90,8 @@ static bool is_zero(const json_t *v)
 /* A member of rhs where lhs is a new struct. */
 static struct verdict against_zero(struct arena *a, const struct schema_field *f, const struct schema_type *t, json_t *v)
 {
+    if (f && json_is_null(v)) /* a value Go writes as null, and did before */
+        return (struct verdict){ 0 };
     if (!f || !t)
         return t ? compare(a, t, NULL, false, v) : leaf(NULL, v);
     if (schema_shape(t) == SCHEMA_OBJECT && !schema_field_pointer(f)) {

@@ -11,7 +11,9 @@ enum apply_form apply_form(const struct schema_type *type, const json_t *v)
         return schema_atomic(type) ? APPLY_ATOMIC : APPLY_MAP;
     case SCHEMA_LIST:
         return schema_list_type(type) == SCHEMA_LIST_ATOMIC ? APPLY_ATOMIC : APPLY_LIST;
-    case SCHEMA_ANY: /* told by the value: lists are atomic, maps are not */
+    case SCHEMA_ANY: /* a named type (RawExtension) is one whole; else the value tells: lists are atomic, maps are not */
+        if (schema_atomic(type) || *schema_type_name(type))
+            return APPLY_ATOMIC;
         return json_is_object(v) ? APPLY_MAP : json_is_array(v) ? APPLY_ATOMIC : APPLY_SCALAR;
     default:
         return APPLY_SCALAR;

@@ -2,6 +2,7 @@
 #include "server/api/api_int.h"
 
 #include "lib/k8s/object.h"
+#include "lib/k8s/protobuf.h"
 
 #include <string.h>
 
@@ -41,7 +42,21 @@ static bool media_is(const char *content_type, const char *media)
     return n == strlen(media) && strncasecmp(content_type, media, n) == 0;
 }
 
-static int read_body(struct api_request *r, struct complaints *c, json_t **ret, struct err *err)
+static int read_protobuf(struct api_request *r, const struct schema_type *type, json_t **ret, struct err *err)
+{
+    struct protobuf_envelope e;
+
+    if (protobuf_open((struct slice){ r->body->at, r->body->n }, &e, err) < 0 || protobuf_read(type, e.raw, ret, err) < 0)
+        return -(int)err->code;
+    if (*e.kind)
+        json_object_set_new(*ret, "kind", json_string(e.kind));
+    if (*e.api_version)
+        json_object_set_new(*ret, "apiVersion", json_string(e.api_version));
+    return 0;
+}
+
+/* type: what a protobuf body would hold; NULL: it cannot be protobuf. */
+static int read_body(struct api_request *r, const struct schema_type *media_type, struct complaints *c, json_t **ret, struct err *err)
 {
     const char *type = r->content_type ? r->content_type : "application/json";
     int rc = 0;
@@ -52,10 +67,12 @@ static int read_body(struct api_request *r, struct complaints *c, json_t **ret, 
         rc = json_read(r->body->at, r->body->n, on_duplicate, c, ret, err);
     else if (media_is(type, "application/yaml") || strstr(type, "-patch+yaml"))
         rc = yaml_read(r->body->at, r->body->n, on_duplicate, c, ret, err);
+    else if (media_type && media_is(type, "application/vnd.kubernetes.protobuf"))
+        rc = read_protobuf(r, media_type, ret, err);
     else
         return err_set(err, ERR_MEDIA_TYPE,
                        "the body of the request was in an unknown format - accepted media types include: application/json, "
-                       "application/yaml");
+                       "application/yaml, application/vnd.kubernetes.protobuf");
     return rc;
 }
 
@@ -83,7 +100,7 @@ int api_decode_body(struct api_request *r, json_t **ret, struct err *err)
     struct complaints c = { .r = r };
     AUTO(json) json_t *tree = NULL;
 
-    if (read_body(r, &c, &tree, err) < 0 || judge(r, &c, NULL, NULL, err) < 0)
+    if (read_body(r, schema_kind(r->api->schema, "", "v1", "DeleteOptions"), &c, &tree, err) < 0 || judge(r, &c, NULL, NULL, err) < 0)
         return -(int)err->code;
     *ret = TAKE(tree);
     return 0;
@@ -118,7 +135,7 @@ int api_decode_object(struct api_request *r, const struct schema_type *type, con
     struct complaints c = { .r = r };
     AUTO(json) json_t *tree = NULL;
 
-    if (read_body(r, &c, &tree, err) < 0) {
+    if (read_body(r, type, &c, &tree, err) < 0) {
         if (err->code != ERR_BAD_REQUEST)
             return -(int)err->code;
         AUTO_FREE char *why = mem_strdup(err->msg);

@@ -104,6 +104,22 @@ static int read_revision(struct list *l, struct err *err)
     return 0;
 }
 
+/* Before a value is read: most rows of a selector's list never are. */
+static bool wanted(void *arg, struct slice key, const struct bytes *facts)
+{
+    struct list *l = arg;
+    struct slice ns = { "", 0 };
+    const char *slash = memrchr(key.at, '/', key.n);
+    struct slice name = { slash + 1, (size_t)(key.at + key.n - slash - 1) };
+
+    if (l->r->route.resource->namespaced) {
+        const char *before = memrchr(key.at, '/', (size_t)(slash - key.at));
+
+        ns = (struct slice){ before + 1, (size_t)(slash - before - 1) };
+    }
+    return api_filter_match(&l->filter, ns, name, facts);
+}
+
 static int read_options(struct list *l, struct err *err)
 {
     struct api_request *r = l->r;
@@ -135,6 +151,7 @@ static int read_options(struct list *l, struct err *err)
     l->range.from = (struct slice){ buf_at(&l->from), buf_len(&l->from) };
     l->range.to = (struct slice){ buf_at(&l->to), buf_len(&l->to) };
     l->range.max_bytes = STEP_BYTES;
+    l->range.want = wanted;
     return 0;
 }
 
@@ -162,17 +179,8 @@ static int row_tree(struct list *l, const struct store_row *row, struct err *err
 static int on_row(void *arg, const struct store_row *row, bool *stop, struct err *err)
 {
     struct list *l = arg;
-    struct slice key = { row->key->at, row->key->n }, ns = { "", 0 }, name;
-    const char *slash = memrchr(key.at, '/', key.n);
+    struct slice key = { row->key->at, row->key->n };
 
-    name = (struct slice){ slash + 1, (size_t)(key.at + key.n - slash - 1) };
-    if (l->r->route.resource->namespaced) {
-        const char *before = memrchr(key.at, '/', (size_t)(slash - key.at));
-
-        ns = (struct slice){ before + 1, (size_t)(slash - before - 1) };
-    }
-    if (!api_filter_match(&l->filter, ns, name, row->facts))
-        return 0;
     if (l->limit > 0 && l->given == l->limit) {
         l->more = true;
         *stop = true;

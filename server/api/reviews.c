@@ -189,7 +189,7 @@ static int bound_object(struct api_request *r, const json_t *request, struct aut
     AUTO(buf) struct buf key = { 0 };
     AUTO(json) json_t *bound = NULL;
 
-    if (!ref)
+    if (!json_is_object(ref))
         return 0;
     const char *kind = json_str_or(ref, "kind", ""), *name = json_str_or(ref, "name", ""), *uid = json_str_or(ref, "uid", "");
     const struct schema_resource *res = schema_resource_of_kind(r->api->schema, "", "v1", kind);

@@ -271,6 +271,9 @@ static bool has_status_subresource(const struct schema_resource *res)
     return schema_subresource(res, SLICE_LIT("status")) != NULL;
 }
 
+/* Kinds without a status subresource own their whole object. */
+static const char *const no_reset[] = { NULL };
+
 static int manage(struct api_request *r, const json_t *live, json_t *object, const char *sub, struct err *err)
 {
     struct apply_manager m = {
@@ -278,6 +281,7 @@ static int manage(struct api_request *r, const json_t *live, json_t *object, con
         .subresource = sub ? sub : "",
         .api_version = api_version_text(r->arena, r->route.resource),
         .now_s = clock_wall_s(r->api->o.clock),
+        .reset = has_status_subresource(r->route.resource) ? NULL : no_reset,
     };
 
     return apply_update_managed(&r->ctx, r->route.resource->type, live, object, &m, err);
@@ -602,6 +606,8 @@ static int try_change(struct api_request *r, const struct api_change *c, json_t 
     }
     if (rc == 0 && !is_status(c))
         bump_generation(r, object, live);
+    if (rc == 0)
+        apply_keep_times(live, object);
     if (rc == 0) {
         rc = store_changed(r, object, live, &row, c, &revision, err);
         *ret_retry = rc < 0 && err->code == ERR_CONFLICT && !err->status && !insists;

@@ -54,7 +54,7 @@ int ctl_get(struct ctx *ctx, struct ctl *c, const char *group, const char *versi
     *ret = NULL;
     meta_split_key(ctx->arena, key, &ns, &name);
     struct object_ref ref = { group, version, resource, ns, name, NULL };
-    if (client_get(ctx, c->client, &ref, ret, err) == 0 || err->code == ERR_NOT_FOUND)
+    if (client_get(ctx, c->all->o.reader, &ref, ret, err) == 0 || err->code == ERR_NOT_FOUND)
         return 0;
     return -(int)err->code;
 }

@@ -17,7 +17,7 @@ struct controllers_options {
     /* A client as system:serviceaccount:kube-system:<account>; the controllers free it. */
     struct client *(*client_for)(void *arg, const char *account);
     void *client_arg;
-    struct client *reader; /* for the shared informers; borrowed */
+    struct client *reader; /* for informers and GETs, as upstream reads through shared caches; borrowed. Writes go out as the identity */
     struct pool *pool;
     struct loop *loop;
     const struct clock *clock;

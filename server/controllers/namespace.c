@@ -33,7 +33,7 @@ static int count_left(struct ctx *ctx, struct ctl *c, const struct object_ref *r
 {
     AUTO(json) json_t *list = NULL;
 
-    if (client_list(ctx, c->client, ref, &(struct client_list_opts){ .limit = 500 }, &list, err) < 0)
+    if (client_list(ctx, c->all->o.reader, ref, &(struct client_list_opts){ .limit = 500 }, &list, err) < 0)
         return err_wrap(err, "list %s", res->resource);
     size_t n = json_array_size(json_object_get(list, "items"));
     if (n > 0) {

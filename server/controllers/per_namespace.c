@@ -77,7 +77,7 @@ static int reconcile_account(void *arg, struct ctx *ctx, const char *key, int64_
     AUTO(json) json_t *account = NULL;
 
     (void)again;
-    if (client_get(ctx, c->client, &ref, NULL, err) == 0)
+    if (client_get(ctx, c->all->o.reader, &ref, NULL, err) == 0)
         return 0;
     if (err->code != ERR_NOT_FOUND)
         return -(int)err->code;
@@ -94,7 +94,7 @@ static int reconcile_map(void *arg, struct ctx *ctx, const char *key, int64_t *a
 
     (void)again;
     json_object_set_new(data, "ca.crt", json_string(c->all->o.root_ca_pem));
-    if (client_get(ctx, c->client, &ref, &map, err) == 0) {
+    if (client_get(ctx, c->all->o.reader, &ref, &map, err) == 0) {
         if (json_equal(json_object_get(map, "data"), data))
             return 0;
         json_object_set(map, "data", data);

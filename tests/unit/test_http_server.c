@@ -170,6 +170,23 @@ TEST(http_server_client_goes_away)
     peer_server_end(&ps);
 }
 
+TEST(http_server_half_closed_client_gets_its_answer)
+{
+    struct peer_server ps;
+    char got[512];
+
+    peer_server_start(&ps, NULL);
+    int fd = peer_server_connect(&ps);
+    send_text(fd, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+    WAIT_COUNT(ps.arrived, 1);
+    shutdown(fd, SHUT_WR);
+    WAIT_COUNT(ps.canceled, 1);
+    peer_server_release(&ps);
+    read_to_end(fd, got, sizeof(got));
+    CHECK(strstr(got, "Connection: close\r\n") && strstr(got, "\r\n\r\nslow"));
+    peer_server_end(&ps);
+}
+
 TEST(http_server_back_pressure_and_big_answers)
 {
     enum { TOTAL = 8 * 1024 * 1024 };
