@@ -9,7 +9,7 @@ static const struct kind_ops *const groups[] = {
     kinds_core_pod,      kinds_core_event,   kinds_coordination,    kinds_core_node,     kinds_apps,        kinds_core_service,
     kinds_discovery,     kinds_core_config,  kinds_core_namespace,  kinds_core_misc,     kinds_core_volume, kinds_events,
     kinds_batch,         kinds_rbac,         kinds_networking,      kinds_policy,        kinds_storage,     kinds_autoscaling,
-    kinds_certificates,  kinds_scheduling,   kinds_node,            kinds_flowcontrol,   kinds_resource,    kinds_admissionregistration,
+    kinds_certificates,  kinds_scheduling,   kinds_node,            kinds_flowcontrol,   kinds_devices,    kinds_admissionregistration,
     kinds_apiextensions, kinds_apiregistration, kinds_storagemigration,
 };
 

@@ -50,7 +50,7 @@ json_t *kinds_read(struct kinds *f, const char *yaml)
     return v;
 }
 
-const struct schema_resource *kinds_resource_of(const json_t *object)
+const struct schema_resource *kinds_resource(const json_t *object)
 {
     const char *text = json_str_or(object, "apiVersion", ""), *slash = strchr(text, '/');
     char group[128] = "";
@@ -66,7 +66,7 @@ const struct schema_resource *kinds_resource_of(const json_t *object)
 json_t *kinds_new(struct kinds *f, const char *group, const char *kind, const char *yaml)
 {
     json_t *object = kinds_read(f, yaml);
-    const struct schema_resource *r = kinds_resource_of(object);
+    const struct schema_resource *r = kinds_resource(object);
     const struct kind_ops *ops = kind_ops(group, kind);
     struct err err;
 
@@ -88,7 +88,7 @@ json_t *kinds_new(struct kinds *f, const char *group, const char *kind, const ch
 
 const char *kinds_errors(struct kinds *f, const json_t *object, const json_t *old)
 {
-    const struct schema_resource *r = kinds_resource_of(object);
+    const struct schema_resource *r = kinds_resource(object);
     const struct kind_ops *ops = kind_ops(r->group, r->kind);
     struct field_errors errs = { .arena = f->arena };
 

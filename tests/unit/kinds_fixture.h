@@ -18,6 +18,6 @@ json_t *kinds_new(struct kinds *f, const char *group, const char *kind, const ch
 /* What schema and kind find wrong; "" when nothing. old NULL: a creation. */
 const char *kinds_errors(struct kinds *f, const json_t *object, const json_t *old);
 const json_t *kinds_cells(struct kinds *f, const char *group, const char *kind, const json_t *object);
-const struct schema_resource *kinds_resource_of(const json_t *object);
+const struct schema_resource *kinds_resource(const json_t *object);
 
 #endif

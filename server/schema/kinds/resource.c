@@ -159,7 +159,7 @@ static void taint_cells(struct ctx *ctx, const json_t *rule, json_t *cells)
     cell_age(ctx, cells, rule);
 }
 
-const struct kind_ops kinds_resource[] = {
+const struct kind_ops kinds_devices[] = {
     { .group = resource_group, .kind = "DeviceClass", .cells = cell_age_only, .return_deleted = true, .unconditional_update = true },
     { .group = resource_group, .kind = "DeviceTaintRule", .prepare_create = taint_prepare, .cells = taint_cells, .return_deleted = true },
     { .group = resource_group, .kind = "ResourceClaim", .default_ = claim_default, .validate = claim_validate,
