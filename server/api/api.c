@@ -16,14 +16,17 @@ static void observe(void *arg, const struct hub_event *e)
     const struct schema_resource *r = e->resource;
     char ns[256], name[256];
 
-    if (!a->o.authz || e->ns.n >= sizeof(ns) || e->name.n >= sizeof(name))
+    if (e->ns.n >= sizeof(ns) || e->name.n >= sizeof(name))
         return;
     memcpy(ns, e->ns.at, e->ns.n);
     ns[e->ns.n] = '\0';
     memcpy(name, e->name.at, e->name.n);
     name[e->name.n] = '\0';
-    authz_observe(a->o.authz, r->group, r->resource, ns, name,
-                  e->value ? (struct slice){ e->value->at, e->value->n } : (struct slice){ NULL, 0 });
+    struct slice value = e->value ? (struct slice){ e->value->at, e->value->n } : (struct slice){ NULL, 0 };
+    if (a->o.authz)
+        authz_observe(a->o.authz, r->group, r->resource, ns, name, value);
+    if (a->o.admission)
+        admission_observe(a->o.admission, r->group, r->resource, ns, name, value);
 }
 
 int api_new(const struct api_options *options, struct api **ret, struct err *err)

@@ -162,7 +162,7 @@ static int remove_row(struct api_request *r, const char *name, int64_t expect, s
 static int admit_delete(struct api_request *r, const char *name, const json_t *live, const json_t *options, struct err *err)
 {
     struct admission_request a = {
-        .verb = ADMIT_DELETE, .resource = r->route.resource, .subresource = "", .ns = r->route.ns, .name = name,
+        .verb = ADMIT_DELETE, .resource = r->route.resource, .subresource = r->route.sub ? r->route.sub->name : "", .ns = r->route.ns, .name = name,
         .old = live, .options = options, .dry_run = r->dry_run,
     };
     bool changed = false;
