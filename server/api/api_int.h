@@ -96,7 +96,7 @@ struct api_request {
     const char *warnings[WARNINGS_MAX];
     size_t n_warnings;
     struct api_answer answer;
-    bool streaming; /* the answer goes its own way: nothing is to be replied at the end */
+    bool *streaming; /* on the runner's stack: the answer goes its own way, and r with it; set before r is handed over */
     bool counted_read, counted_write;
     /* of an in-process call: the watch's receiver */
     const struct client_watch_cb *watch_cb;

@@ -395,7 +395,7 @@ static void stream(struct list *l)
     struct api_request *r = l->r;
     struct http_headers headers = { 0 };
 
-    r->streaming = true;
+    *r->streaming = true;
     r->ctx.deadline_ms = INT64_MAX; /* the client's pace; the revision is held for 60 s at most */
     l->stepping = true;
     api_answer_headers(r, &headers);

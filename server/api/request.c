@@ -303,10 +303,11 @@ static void fail(struct api_request *r, const struct err *err)
 
 void api_request_run(struct api_request *r)
 {
+    const bool *streaming = r->streaming; /* r may be gone when way returns */
     struct err err;
 
     r->ctx = ctx_with_timeout(&r->ctx, DEADLINE_MS);
-    if (way(r, &err) < 0 && !r->streaming)
+    if (way(r, &err) < 0 && !*streaming)
         fail(r, &err);
 }
 

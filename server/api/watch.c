@@ -682,7 +682,7 @@ int api_watch(struct api_request *r, struct err *err)
     w->range.from = (struct slice){ buf_at(&w->from), buf_len(&w->from) };
     w->range.to = (struct slice){ buf_at(&w->to), buf_len(&w->to) };
     w->loop = r->http ? http_request_loop(r->http) : r->api->o.loops[0];
-    r->streaming = true;
+    *r->streaming = true;
     api_release_slot(r);
     if (r->http)
         http_on_cancel(r->http, NULL, NULL);
