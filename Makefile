@@ -59,7 +59,7 @@ test: unit-program
 unit-program: $(OUT)/tests/unit/run
 e2e: all
 	RANCHERD_OUT=$(OUT) $(firstword $(wildcard build/venv/bin/python) python3) -m tests.run api e2e --only "$(ONLY)"
-$(OUT)/tests/unit/run: $(TESTOBJ) $(OBJ)
+$(OUT)/tests/unit/run: $(TESTOBJ) $(OBJ) $(filter-out %/cmd/main.o,$(CMDOBJ))
 	@echo "link $@"
 	@$(LINK) -o $@ $^ $(LIBS)
 

@@ -182,8 +182,9 @@ static int open_auth(struct server *s, struct err *err)
     authn_set_static(s->authn, "server", s->tokens.server, servers);
     if (authz_new(s->store, &s->authz, err) < 0 || authz_load(&ctx, s->authz, err) < 0)
         return err_wrap(err, "authorization");
-    s->admission = admission_new(&(struct admission_options){ .store = s->store, .clock = s->o.clock, .schema = schema_builtin() });
-    return 0;
+    s->admission = admission_new(&(struct admission_options){
+        .store = s->store, .clock = s->o.clock, .schema = schema_builtin(), .authz = s->authz });
+    return admission_load(&ctx, s->admission, err);
 }
 
 /* --- the API and its front --- */

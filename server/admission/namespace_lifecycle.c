@@ -44,12 +44,15 @@ static int terminating(struct ctx *ctx, const struct admission_request *r, struc
 static int check(struct ctx *ctx, struct admission *a, struct admission_request *r, bool *changed, struct err *err)
 {
     AUTO(json) json_t *ns = NULL;
+    struct index_namespace known;
 
     (void)changed;
     if (admission_is(r, "", "namespaces", ""))
         return r->verb == ADMIT_DELETE ? forbid_system(ctx, r, err) : 0;
     if (r->verb != ADMIT_CREATE || !*r->ns || *r->subresource || is_review(r))
         return 0;
+    if (index_namespace(a->index, r->ns, &known))
+        return known.terminating ? terminating(ctx, r, err) : 0;
     if (admission_read(ctx, a, "", "namespaces", NULL, r->ns, &ns, err) < 0)
         return -(int)err->code;
     if (meta_deleting(ns) || strcmp(json_str_or(ns, "status.phase", ""), "Terminating") == 0)

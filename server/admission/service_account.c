@@ -17,8 +17,7 @@ static int read_account(struct ctx *ctx, struct admission *a, const struct admis
         return 0;
     if (err->code != ERR_NOT_FOUND)
         return -(int)err->code;
-    const char *why = arena_printf(ctx->arena, "error looking up service account %s/%s: serviceaccount \"%s\" not found", r->ns, name, name);
-    return status_forbidden(ctx, "", "pods", r->name, why, err);
+    return admission_forbid(ctx, r, err, "error looking up service account %s/%s: serviceaccount \"%s\" not found", r->ns, name, name);
 }
 
 static bool mounts_path(const json_t *container)
@@ -95,7 +94,7 @@ static bool automount(const json_t *account, const json_t *pod)
 static int check_mirror(struct ctx *ctx, const struct admission_request *r, struct err *err)
 {
     if (*json_str_or(r->object, "spec.serviceAccountName", ""))
-        return status_forbidden(ctx, "", "pods", r->name, "a mirror pod may not reference service accounts", err);
+        return admission_forbid(ctx, r, err, "a mirror pod may not reference service accounts");
     return 0;
 }
 
@@ -109,7 +108,7 @@ static int mutate(struct ctx *ctx, struct admission *a, struct admission_request
         return check_mirror(ctx, r, err);
     const char *name = json_str_or(r->object, "spec.serviceAccountName", "");
     AUTO_FREE char *copy = mem_strdup(*name ? name : "default");
-    if (read_account(ctx, a, r, copy, &account, err) < 0)
+    if (!index_plain_account(a->index, r->ns, copy) && read_account(ctx, a, r, copy, &account, err) < 0)
         return -(int)err->code;
     json_put(r->object, "spec.serviceAccountName", json_string(copy));
     json_put(r->object, "spec.serviceAccount", json_string(copy));

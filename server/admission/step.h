@@ -5,9 +5,11 @@
  * Thread: any worker.
  */
 #include "server/admission/admission.h"
+#include "server/admission/index.h"
 
 struct admission {
     struct admission_options o;
+    struct admission_index *index;
 };
 
 struct admission_step {
@@ -17,12 +19,17 @@ struct admission_step {
     int (*validate)(struct ctx *ctx, struct admission *a, const struct admission_request *r, struct err *err);
 };
 
-extern const struct admission_step admission_namespace_lifecycle, admission_service_account;
+extern const struct admission_step admission_namespace_lifecycle, admission_service_account, admission_node_restriction,
+    admission_taint_nodes, admission_priority, admission_default_toleration_seconds;
 
 /* A stored object as a tree. NOT_FOUND with upstream's words. */
 CHECK_RC int admission_read(struct ctx *ctx, struct admission *a, const char *group, const char *resource, const char *ns, const char *name,
                             json_t **ret, struct err *err);
 /* "pods" in group "" and no subresource. */
 bool admission_is(const struct admission_request *r, const char *group, const char *resource, const char *sub);
+/* The object's name, else what it will be made from, else "Unknown": how a refusal names it. */
+const char *admission_name(const struct admission_request *r);
+/* FORBIDDEN: `pods "x" is forbidden: <why>`. */
+CHECK_RC int admission_forbid(struct ctx *ctx, const struct admission_request *r, struct err *err, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 #endif

@@ -16,14 +16,17 @@ static void observe(void *arg, const struct hub_event *e)
     const struct schema_resource *r = e->resource;
     char ns[256], name[256];
 
-    if (!a->o.authz || e->ns.n >= sizeof(ns) || e->name.n >= sizeof(name))
+    if (e->ns.n >= sizeof(ns) || e->name.n >= sizeof(name))
         return;
     memcpy(ns, e->ns.at, e->ns.n);
     ns[e->ns.n] = '\0';
     memcpy(name, e->name.at, e->name.n);
     name[e->name.n] = '\0';
-    authz_observe(a->o.authz, r->group, r->resource, ns, name,
-                  e->value ? (struct slice){ e->value->at, e->value->n } : (struct slice){ NULL, 0 });
+    struct slice value = e->value ? (struct slice){ e->value->at, e->value->n } : (struct slice){ NULL, 0 };
+    if (a->o.authz)
+        authz_observe(a->o.authz, r->group, r->resource, ns, name, value);
+    if (a->o.admission)
+        admission_observe(a->o.admission, r->group, r->resource, ns, name, value);
 }
 
 int api_new(const struct api_options *options, struct api **ret, struct err *err)
@@ -171,9 +174,11 @@ void api_release_slot(struct api_request *r)
 static void start_http(void *arg)
 {
     struct api_request *r = arg;
+    bool streaming = false;
 
+    r->streaming = &streaming;
     api_request_run(r);
-    if (r->streaming)
+    if (streaming)
         return; /* the stream owns r now; it released the slot */
     api_release_slot(r);
     http_on_cancel(r->http, NULL, NULL);
@@ -268,6 +273,9 @@ static int local_call(void *self, struct ctx *ctx, const struct client_call *cal
     if (ctx_check(ctx, err) < 0)
         return err_wrap(err, "%s %s", call->method, call->path);
     struct api_request *r = local_request(l, call);
+    bool streaming = false;
+
+    r->streaming = &streaming;
     r->ctx.deadline_ms = ctx->deadline_ms;
     r->ctx.cancel = ctx->cancel ? ctx->cancel : &r->cancel;
     api_request_run(r);
@@ -280,11 +288,12 @@ static int local_call(void *self, struct ctx *ctx, const struct client_call *cal
 static void local_watch_start(void *arg)
 {
     struct api_request *r = arg;
+    bool streaming = false;
 
+    r->streaming = &streaming;
     api_request_run(r);
-    if (r->streaming)
-        return;
-    watch_local_refused(r);
+    if (!streaming)
+        watch_local_refused(r);
 }
 
 static struct client_watch *local_watch(void *self, const struct client_call *call, const struct client_watch_cb *cb, void *arg)

@@ -217,6 +217,19 @@ static int bound_object(struct api_request *r, const json_t *request, struct aut
     return 0;
 }
 
+static int admit_token(struct api_request *r, json_t *request, struct err *err)
+{
+    struct admission_request a = {
+        .verb = ADMIT_CREATE, .resource = r->route.resource, .subresource = "token", .ns = r->route.ns, .name = r->route.name,
+        .object = request, .dry_run = r->dry_run,
+    };
+    bool changed = false;
+
+    if (admission_mutate(&r->ctx, r->api->o.admission, &a, &changed, err) < 0)
+        return -(int)err->code;
+    return admission_validate(&r->ctx, r->api->o.admission, &a, err);
+}
+
 int special_token(struct api_request *r, struct err *err)
 {
     const struct schema_type *type = schema_kind(r->api->schema, "authentication.k8s.io", "v1", "TokenRequest");
@@ -248,7 +261,8 @@ int special_token(struct api_request *r, struct err *err)
     if (spec.expires_s > most_s)
         field_error(&errs, FIELD_INVALID, json_at(request, "spec.expirationSeconds"), "may not specify a duration larger than 2^32 seconds",
                     "spec.expirationSeconds");
-    if (field_errors_end(&errs, "authentication.k8s.io", "TokenRequest", "", err) < 0 || bound_object(r, request, &spec, err) < 0)
+    if (field_errors_end(&errs, "authentication.k8s.io", "TokenRequest", "", err) < 0 || admit_token(r, request, err) < 0 ||
+        bound_object(r, request, &spec, err) < 0)
         return -(int)err->code;
     if (authn_issue(&r->ctx, r->api->o.authn, &spec, &token, &expires, err) < 0)
         return -(int)err->code;
