@@ -239,6 +239,32 @@ TEST(images_store_import_and_mount)
     store_end(&s);
 }
 
+/* As after a restart of the machine: the mount is gone, its folders are there. */
+TEST(images_store_mounts_again)
+{
+    struct store s;
+    struct err err = { 0 };
+    char *root, path[512];
+
+    if (!have_root())
+        return;
+    store_begin(&s);
+    char *id = demo_import(&s, "demo:1", "docker.io/library/demo:1", "x");
+    mount_key(&s, id, "k", &root);
+    snprintf(path, sizeof(path), "%s/written", root);
+    FILE *f = fopen(path, "we");
+    CHECK(f != NULL && fclose(f) == 0 && umount2(root, 0) == 0);
+    CHECK(!exists(root, "etc"));
+    reopen(&s);
+    free(root);
+    mount_key(&s, id, "k", &root);
+    CHECK(exists(root, "etc/passwd") && exists(root, "written"));
+    CHECK_INT(images_unmount(&s.ctx, s.im, "k", &err), 0);
+    free(root);
+    free(id);
+    store_end(&s);
+}
+
 TEST(images_store_retains_known_keys)
 {
     static const char *const keep[] = { "k1", "never" };
