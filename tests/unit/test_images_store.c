@@ -535,6 +535,18 @@ TEST(images_store_refuses_bad_archives)
     save(path, &layer);
     CHECK_INT(images_import(&s.ctx, s.im, path, &names, &err), -ERR_INVALID);
     CHECK(strstr(err.msg, "neither an OCI layout nor a docker archive") != NULL);
+    /* Another layer than the configuration names. */
+    tar_add(&layer, &(struct tar_entry){ .name = "0", .type = '0', .data = "no tar" });
+    tar_add(&layer, &(struct tar_entry){ .name = "l", .type = '0', .size = 1024 });
+    tar_end(&layer);
+    tar_add(&layer, &(struct tar_entry){ .name = "c.json", .type = '0', .data = "{\"rootfs\":{\"diff_ids\":[\"sha256:"
+                    "00000000000000000000000000000000000000000000000000000000000000aa\"]}}" });
+    tar_add(&layer, &(struct tar_entry){ .name = "manifest.json", .type = '0', .data = "[{\"Config\":\"c.json\",\"Layers\":[\"l\"]}]" });
+    tar_end(&layer);
+    save(path, &layer);
+    CHECK_INT(images_import(&s.ctx, s.im, path, &names, &err), -ERR_INVALID);
+    CHECK(strstr(err.msg, "wrong diff id calculated on extraction") != NULL);
+    CHECK(entries(&s, "layers") == 0 && entries(&s, "tmp") == 0);
     CHECK_INT(images_import(&s.ctx, s.im, "/nonexistent.tar", &names, &err), -ERR_NOT_FOUND);
     store_end(&s);
 }
