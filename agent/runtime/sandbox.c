@@ -212,7 +212,7 @@ static bool tell(struct pod *p, struct sandbox *ret)
     LOCK_SCOPE(&p->rt->lock);
 
     *ret = (struct sandbox){ .shim_pid = p->shim.pid, .running = p->link != NULL };
-    snprintf(ret->netns, sizeof(ret->netns), "/proc/%d/ns/net", p->host_network ? 1 : p->shim.pid);
+    snprintf(ret->netns, sizeof(ret->netns), "/proc/%d/ns/net", p->shim.pid);
     return ret->running;
 }
 
