@@ -60,13 +60,29 @@ static bool is_bool(const char *v, bool *ret)
     return false;
 }
 
+/* A value of an unsupported flag that asks for what is so anyway. */
+static bool is_fine(const struct flag *f, const char *value)
+{
+    size_t n = strlen(value);
+
+    for (const char *at = f->fine; at && *at;) {
+        size_t k = strcspn(at, " ");
+
+        if (k == n && memcmp(at, value, n) == 0)
+            return true;
+        at += k + (at[k] == ' ');
+    }
+    return false;
+}
+
 static int check(const struct flag *f, const char *value, const char *where, struct err *err)
 {
     char *end = NULL;
     bool ignored = false;
 
-    if (f->unsupported && !(f->kind == FLAG_BOOL && is_bool(value, &ignored) && !ignored))
-        return err_set(err, ERR_BAD_REQUEST, "not supported by rancherd: --%s, because %s", f->name, f->unsupported);
+    if (f->unsupported && !(f->kind == FLAG_BOOL && is_bool(value, &ignored) && !ignored) && !is_fine(f, value))
+        return err_set(err, ERR_BAD_REQUEST, "not supported by rancherd: --%s%s%s, because %s", f->name, f->fine ? "=" : "", f->fine ? value : "",
+                       f->unsupported);
     if (f->kind == FLAG_BOOL && !is_bool(value, &ignored))
         return err_set(err, ERR_BAD_REQUEST, "invalid value \"%s\" for %s: allowed are true and false", value, where);
     if (f->kind == FLAG_INT) {
@@ -314,7 +330,7 @@ void flags_help(enum flag_for command)
     printf("NAME:\n   rancherd %s - %s\n\nUSAGE:\n   rancherd %s [OPTIONS]\n\nOPTIONS:\n", name,
            command == FOR_SERVER ? "Run management server" : "Run node agent", name);
     for (size_t i = 0; i < n_flags; i++)
-        if ((flags[i].commands & (int)command) && !flags[i].unsupported)
+        if ((flags[i].commands & (int)command) && (!flags[i].unsupported || flags[i].fine))
             help_flag(&flags[i]);
     printf("   %-50s show help\n", "--help, -h");
 }

@@ -22,6 +22,7 @@ struct flag {
     const char *otherwise;    /* default shown and used; NULL */
     const char *category, *usage;
     const char *unsupported;  /* "…, because …": stops when given; NULL */
+    const char *fine;         /* values of an unsupported flag that ask for what is so anyway: "vxlan disabled"; NULL */
 };
 
 struct settings;

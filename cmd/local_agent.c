@@ -32,6 +32,25 @@ static int number_arg(const struct settings *s, const char *key, int otherwise, 
     return 0;
 }
 
+/* --kubelet-arg: what we know; anything else would be ignored, so it stops. */
+static int check_kubelet_args(const struct settings *s, struct err *err)
+{
+    static const char *const known[] = { "max-pods", "port", "v" };
+
+    for (const char *const *v = settings_list(s, "kubelet-arg", NULL); *v; v++) {
+        const char *name = *v + strspn(*v, "-");
+        size_t n = strcspn(name, "=");
+        bool found = false;
+
+        for (size_t i = 0; i < ARRAY_LEN(known); i++)
+            found |= strlen(known[i]) == n && memcmp(known[i], name, n) == 0;
+        if (!found)
+            return err_set(err, ERR_BAD_REQUEST, "not supported by rancherd: --kubelet-arg %.*s, because the node agent is part of rancherd: it knows max-pods, port and v",
+                           (int)n, name);
+    }
+    return 0;
+}
+
 static int join(const struct local_agent_options *o, struct local_agent *a, struct err *err)
 {
     AUTO(arena) struct arena *arena = arena_new();
@@ -104,7 +123,7 @@ int local_agent_start(const struct local_agent_options *o, struct local_agent **
     process_instance(data_dir, a->instance);
     a->run_dir = mem_printf("/run/rancherd-%s", a->instance);
     a->args_json = settings_args_json(o->argc, o->argv);
-    if (process_node_name(o->settings, &a->node_name, err) < 0 || join(o, a, err) < 0 || start_agent(o, a, err) < 0) {
+    if (check_kubelet_args(o->settings, err) < 0 || process_node_name(o->settings, &a->node_name, err) < 0 || join(o, a, err) < 0 || start_agent(o, a, err) < 0) {
         local_agent_stop(a);
         return err_wrap(err, "node agent");
     }

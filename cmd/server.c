@@ -8,6 +8,8 @@
 #include "lib/mem.h"
 #include "server/server.h"
 
+#include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -97,6 +99,20 @@ static int fill(const struct settings *s, const struct process *p, const struct 
     return read_mode(s, &o->kubeconfig_mode, err);
 }
 
+static int own_kubeconfig(const struct settings *s, struct err *err)
+{
+    const char *name = settings_str(s, "write-kubeconfig-group"), *path = settings_str(s, "write-kubeconfig");
+    char *end = NULL;
+
+    if (!name || !*name)
+        return 0;
+    const struct group *g = getgrnam(name);
+    long gid = g ? (long)g->gr_gid : strtol(name, &end, 10);
+    if (!g && (*end || end == name))
+        return err_set(err, ERR_BAD_REQUEST, "invalid value \"%s\" for --write-kubeconfig-group: allowed is a group of this machine or its number", name);
+    return chown(path, (uid_t)-1, (gid_t)gid) < 0 ? err_sys(err, errno, "chown %s", path) : 0;
+}
+
 static int run(const struct settings *s, struct process *p, int argc, char **argv, struct err *err)
 {
     struct names n = { 0 };
@@ -110,6 +126,8 @@ static int run(const struct settings *s, struct process *p, int argc, char **arg
         rc = fill(s, p, &n, &o, err);
     if (rc == 0)
         rc = server_start(&o, &server, err);
+    if (rc == 0)
+        rc = own_kubeconfig(s, err);
     if (rc == 0) {
         log_info("server ready", "version=%s url=%s ms=%lld", RANCHERD_VERSION, server_url(server),
                  (long long)(clock_mono_ms(&clock_system) - began));

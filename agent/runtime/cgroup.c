@@ -38,17 +38,24 @@ static void add_hierarchy(struct cgroups *c, const char *mount, const char *opti
     c->at[c->n++] = (struct hierarchy){ .names = mem_printf(",%s,", options), .mount = mem_strdup(mount) };
 }
 
+struct cgroups *cgroups_open_v2(const char *root)
+{
+    struct cgroups *c = MEM_NEW(struct cgroups);
+
+    c->v2 = true;
+    add_hierarchy(c, root, "all");
+    return c;
+}
+
 int cgroups_open(struct cgroups **ret, struct err *err)
 {
     struct statfs fs;
-    struct cgroups *c = MEM_NEW(struct cgroups);
 
     if (statfs(root_v2, &fs) == 0 && fs.f_type == 0x63677270) { /* CGROUP2_SUPER_MAGIC */
-        c->v2 = true;
-        add_hierarchy(c, root_v2, "all");
-        *ret = c;
+        *ret = cgroups_open_v2(root_v2);
         return 0;
     }
+    struct cgroups *c = MEM_NEW(struct cgroups);
     FILE *f = fopen("/proc/self/mounts", "re");
     char line[1024], mount[512], type[32], options[512];
     while (f && fgets(line, sizeof(line), f))

@@ -11,6 +11,7 @@
 struct cgroups;
 
 CHECK_RC int cgroups_open(struct cgroups **ret, struct err *err);
+struct cgroups *cgroups_open_v2(const char *root); /* version 2 at that folder */
 void cgroups_close(struct cgroups *c); /* NULL allowed */
 bool cgroups_v2(const struct cgroups *c);
 

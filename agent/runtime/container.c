@@ -48,15 +48,15 @@ static bool command_at_fault(const char *text)
     return false;
 }
 
-int container_start_error(const char *text, const char *verb, struct err *err)
+int container_start_error(const struct runtime *rt, const char *text, const char *verb, struct err *err)
 {
-    const char *cause = cause_of(text);
+    const char *cause = cause_of(text), *slash = strrchr(rt->oci, '/');
     enum err_code code = command_at_fault(cause) ? ERR_INVALID : ERR_IO;
 
     if (strcmp(verb, "exec") == 0)
         return err_set(err, code, "OCI runtime exec failed: exec failed: %s: unknown", cause);
-    return err_set(err, code, "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: %s: unknown",
-                   cause);
+    return err_set(err, code, "failed to create containerd task: failed to create shim task: OCI runtime create failed: %s create failed: %s: unknown",
+                   slash ? slash + 1 : rt->oci, cause);
 }
 
 /* Start. */
@@ -173,7 +173,7 @@ int runtime_container_start(struct ctx *ctx, struct runtime *rt, const struct co
         if (err->code != ERR_IO || err->sys)
             return rc;
         struct err said = *err;
-        return container_start_error(said.msg, "create", err);
+        return container_start_error(rt, said.msg, "create", err);
     }
     LOCK_SCOPE(&rt->lock);
     struct runtime_container *e = pod_container(p, spec->id);
@@ -312,7 +312,7 @@ int runtime_container_update(struct ctx *ctx, struct runtime *rt, const char *po
     struct runtime_container *c = p ? pod_container(p, id) : NULL;
     bool running = c && c->at.state == CONTAINER_RUNNING;
     if (running)
-        cgroup = mem_strdup(c->cgroup);
+        cgroup = mem_printf("%s/%s", p->cgroup, id);
     pthread_mutex_unlock(&rt->lock);
     if (!running)
         return err_set(err, ERR_NOT_FOUND, "container %s of pod %s is not running", id, pod_uid);

@@ -14,7 +14,6 @@ static void free_containers(struct pod *p)
 
     for (struct runtime_container *c = p->containers; c; c = next) {
         next = c->next;
-        free(c->cgroup);
         free(c);
     }
 }
@@ -120,7 +119,6 @@ struct runtime_container *pod_container_add(struct pod *p, const struct containe
     struct runtime_container *c = MEM_NEW(struct runtime_container);
 
     c->at = *at;
-    c->cgroup = mem_printf("%s/%s", p->cgroup, at->id);
     c->next = p->containers;
     p->containers = c;
     return c;
@@ -133,7 +131,6 @@ void pod_container_drop(struct pod *p, const char *id)
         if (strcmp(c->at.id, id) != 0)
             continue;
         *at = c->next;
-        free(c->cgroup);
         free(c);
         return;
     }

@@ -109,19 +109,6 @@ static int least_oom_score(void)
     return least;
 }
 
-/* Shims are outside the pods' memory cgroups, and outside ours, so that our end is not theirs. */
-static void find_shim_cgroup(struct runtime *rt)
-{
-    char dir[256];
-    struct err err;
-    AUTO_FREE char *cgroup = mem_printf("rancherd-%s/shims", rt->instance);
-
-    if (cgroup_set(rt->cgroups, cgroup, NULL, &err) < 0)
-        log_warn("shims stay in our own control group", "err=%s", log_q(err.msg));
-    else if (*cgroup_memory_dir(rt->cgroups, cgroup, dir, sizeof(dir)))
-        rt->shim_cgroup_procs = mem_printf("%s/cgroup.procs", dir);
-}
-
 static CHECK_RC int open_parts(struct runtime *rt, const struct runtime_options *o, struct err *err)
 {
     AUTO_FREE char *pods = mem_printf("%s/pods", o->data_dir);
@@ -141,7 +128,6 @@ static CHECK_RC int open_parts(struct runtime *rt, const struct runtime_options 
         return rc;
     read_text("/proc/sys/kernel/random/boot_id", rt->boot_id, sizeof(rt->boot_id));
     rt->oom_score_adj_least = least_oom_score();
-    find_shim_cgroup(rt);
     return 0;
 }
 
@@ -232,7 +218,6 @@ void runtime_close(struct runtime *rt)
     free(rt->oci);
     free(rt->oci_root);
     free(rt->shim_path);
-    free(rt->shim_cgroup_procs);
     free(rt->version);
     free(rt);
 }

@@ -6,7 +6,7 @@
  * The shim is the only holder of the pod's net, ipc and uts namespaces, outlives the agent, reaps every child, writes and rotates the logs,
  * keeps the streams, runs exec probes, and writes an exit record to disk before it tells anyone. After a restart of the agent
  * runtime_recover finds everything again from disk and the shims. A process is pid + start time + boot id.
- * The wire between agent and shim is runtime/shim_protocol.h (versioned; an agent speaks to every version released).
+ * The wire between agent and shim is embed/shim_protocol.h (versioned; an agent speaks to every version released).
  *
  * Layer:  agent/; knows no Kubernetes object: the pod life cycle (agent/pods) translates.
  * Thread: any worker; calls block on the shim and the OCI runtime, never on a grace period or an exit: those come as events.
@@ -59,7 +59,8 @@ struct sandbox {
     char netns[64];                  /* "/proc/<pid>/ns/net" */
     bool running;
 };
-/* Idempotent: an existing, living sandbox is found again. */
+/* Idempotent: an existing, living sandbox is found again; after RUNTIME_SHIM_GONE a new shim takes over, the records of old containers stay.
+ * Errors: CONFLICT while another start or remove of this pod runs; INVALID; IO with the shim's words. */
 CHECK_RC int runtime_sandbox_start(struct ctx *ctx, struct runtime *rt, const struct sandbox_spec *spec, struct sandbox *ret, struct err *err);
 CHECK_RC int runtime_sandbox(struct runtime *rt, const char *pod_uid, struct sandbox *ret, struct err *err); /* NOT_FOUND */
 /* Kills what is left, ends the shim, removes cgroups, mounts and records of the pod. NOT_FOUND is success. */
@@ -136,10 +137,12 @@ CHECK_RC int runtime_recover(struct ctx *ctx, struct runtime *rt, char ***ret_po
 CHECK_RC int runtime_exec_sync(struct ctx *ctx, struct runtime *rt, const char *pod_uid, const char *id, const char *const *argv,
                                struct bytes **ret_output, int *ret_exit_code, struct err *err);
 
-/* An exec or attach session: sockets to relay (non-blocking; the caller's to close), -1 where not asked for. With tty, out carries both. */
+/* An exec or attach session: pipes to relay (non-blocking; the caller's to close), -1 where not asked for. With tty, out carries both.
+ * Read out and err to their ends beside control: what a command left running in the background may hold them open after "exit". */
 struct runtime_session {
     int fd_in, fd_out, fd_err;
-    int fd_control; /* write "resize <cols> <rows>\n"; reads "exit <code>\n" at the end (exec), then EOF */
+    int fd_control; /* a socket; write "resize <cols> <rows>\n"; reads "exit <code>\n" at the end (exec, and attach when the container ends), then EOF.
+                       Closing it ends an attach and hangs up an exec's terminal */
 };
 struct runtime_session_spec {
     const char *pod_uid, *id;

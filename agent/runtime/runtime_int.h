@@ -8,7 +8,7 @@
  */
 #include "agent/runtime/cgroup.h"
 #include "agent/runtime/runtime.h"
-#include "agent/runtime/shim_protocol.h"
+#include "embed/shim_protocol.h"
 #include "lib/json.h"
 #include "lib/map.h"
 
@@ -33,7 +33,6 @@ struct process_id {
 struct runtime_container {
     struct runtime_container *next;
     struct container at;
-    char *cgroup; /* "<pod's cgroup>/<id>" */
     bool known;   /* to the shim: it was told of */
 };
 
@@ -61,7 +60,7 @@ struct pod {
 };
 
 struct runtime {
-    char *data_dir, *run_dir, *oci, *oci_root, *shim_path, *shim_cgroup_procs, *version;
+    char *data_dir, *run_dir, *oci, *oci_root, *shim_path, *version;
     char instance[16];
     int pods_fd, run_fd; /* folders */
     const struct clock *clock;
@@ -151,7 +150,7 @@ void spec_linux(struct pod *p, const struct container_spec *spec, struct buf *to
 
 /* --- container.c --- */
 /* The OCI runtime's words as users know them; sets code INVALID when the command is at fault. */
-CHECK_RC int container_start_error(const char *text, const char *verb, struct err *err);
+CHECK_RC int container_start_error(const struct runtime *rt, const char *text, const char *verb, struct err *err);
 void container_paths(const struct pod *p, const char *id, char *dir); /* RUNTIME_PATH_BYTES */
 CHECK_RC int container_forget_files(struct pod *p, const char *id, struct err *err);
 

@@ -72,8 +72,6 @@ static void build_args(struct pod *p, const struct sandbox_spec *spec, struct ar
     arg(a, rt->shim_path, dir);
     arg(a, "--oci", rt->oci);
     arg(a, "--oci-root", rt->oci_root);
-    if (rt->shim_cgroup_procs)
-        arg(a, "--join", rt->shim_cgroup_procs);
     if (!spec->host_network) {
         arg(a, "--net", NULL);
         arg(a, "--uts", NULL);
@@ -140,6 +138,8 @@ static void take_spec(struct pod *p, const struct sandbox_spec *spec)
     p->share_pid = spec->share_pid && !spec->host_pid;
 }
 
+/* The shim stays in our own control groups: moving a process costs an RCU grace period, 14 ms of a pod's start, and holds up every fork
+ * of the machine meanwhile. It is outside the pod's, and service managers are told to end the main process only (KillMode=process). */
 static CHECK_RC int spawn_shim(struct pod *p, const struct sandbox_spec *spec, struct err *err)
 {
     AUTO(args) struct args a = { .n = 0 };
@@ -232,6 +232,9 @@ int runtime_sandbox_start(struct ctx *ctx, struct runtime *rt, const struct sand
         rc = start(ctx, p, spec, err);
         if (rc == 0 && !tell(p, &s))
             rc = err_set(err, ERR_UNAVAILABLE, "the shim is gone");
+    } else if (!*p->cgroup) { /* its record was not readable */
+        take_spec(p, spec);
+        rc = record_sandbox_write(p, err);
     }
     pod_release(p);
     if (rc < 0)

@@ -90,7 +90,7 @@ static CHECK_RC int call(struct ctx *ctx, struct pod *p, const struct runtime_se
     rc = link_call(ctx, l, &w, e->theirs, e->n, &reply, err);
     if (rc < 0 && err->code == ERR_IO && err->sys == 0 && spec->argv) {
         struct err said = *err;
-        rc = container_start_error(said.msg, "exec", err);
+        rc = container_start_error(p->rt, said.msg, "exec", err);
     }
     return rc;
 }

@@ -139,7 +139,8 @@ static void container_exit(struct container *c, int status)
     exit_status(status, &c->exit_code, &c->signal);
     c->oom_killed = c->exit_code != 0 && oom_seen(c->cgroup);
     close_streams(c->shim, c);
-    write_record(c);
+    if (!c->shim->ending) /* then the record goes next */
+        write_record(c);
     tell_container(c->shim, c);
     sessions_of_exited(c);
     begin_delete(c);

@@ -129,10 +129,7 @@ void setup(struct shim *sh, char **argv)
             sh->oci_root = *++a;
         else if (strcmp(*a, "--hostname") == 0 && a[1])
             hostname = *++a;
-        else if (strcmp(*a, "--join") == 0 && a[1]) {
-            if (write_file(*++a, "0") < 0)
-                failed(sh, "join the control group", *a);
-        } else if (strcmp(*a, "--sysctl") == 0 && a[1])
+        else if (strcmp(*a, "--sysctl") == 0 && a[1])
             a++;
         else {
             errno = EINVAL;

@@ -4,10 +4,10 @@
  * shim - the small program that holds one pod: namespaces, children, logs, streams, exit records.
  *
  * One thread, one epoll loop, libc only, linked statically. It outlives the agent, which speaks to it by
- * agent/runtime/shim_protocol.h. Everything hangs off struct shim, which main owns.
+ * embed/shim_protocol.h. Everything hangs off struct shim, which main owns.
  * One event is taken from the kernel at a time, so a handler may free any source.
  */
-#include "agent/runtime/shim_protocol.h"
+#include "embed/shim_protocol.h"
 
 #include <stdbool.h>
 #include <stdint.h>

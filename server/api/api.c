@@ -174,9 +174,11 @@ void api_release_slot(struct api_request *r)
 static void start_http(void *arg)
 {
     struct api_request *r = arg;
+    bool streaming = false;
 
+    r->streaming = &streaming;
     api_request_run(r);
-    if (r->streaming)
+    if (streaming)
         return; /* the stream owns r now; it released the slot */
     api_release_slot(r);
     http_on_cancel(r->http, NULL, NULL);
@@ -271,6 +273,9 @@ static int local_call(void *self, struct ctx *ctx, const struct client_call *cal
     if (ctx_check(ctx, err) < 0)
         return err_wrap(err, "%s %s", call->method, call->path);
     struct api_request *r = local_request(l, call);
+    bool streaming = false;
+
+    r->streaming = &streaming;
     r->ctx.deadline_ms = ctx->deadline_ms;
     r->ctx.cancel = ctx->cancel ? ctx->cancel : &r->cancel;
     api_request_run(r);
@@ -283,11 +288,12 @@ static int local_call(void *self, struct ctx *ctx, const struct client_call *cal
 static void local_watch_start(void *arg)
 {
     struct api_request *r = arg;
+    bool streaming = false;
 
+    r->streaming = &streaming;
     api_request_run(r);
-    if (r->streaming)
-        return;
-    watch_local_refused(r);
+    if (!streaming)
+        watch_local_refused(r);
 }
 
 static struct client_watch *local_watch(void *self, const struct client_call *call, const struct client_watch_cb *cb, void *arg)

@@ -4,6 +4,7 @@
  * api_int - what the files of server/api share: the request as it goes through, and who does which step.
  * Not for other rooms.
  */
+#include "lib/k8s/status.h"
 #include "lib/log.h"
 #include "lib/map.h"
 #include "server/admission/admission.h"
@@ -95,7 +96,7 @@ struct api_request {
     const char *warnings[WARNINGS_MAX];
     size_t n_warnings;
     struct api_answer answer;
-    bool streaming; /* the answer goes its own way: nothing is to be replied at the end */
+    bool *streaming; /* on the runner's stack: the answer goes its own way, and r with it; set before r is handed over */
     bool counted_read, counted_write;
     /* of an in-process call: the watch's receiver */
     const struct client_watch_cb *watch_cb;
@@ -119,6 +120,11 @@ void api_release_slot(struct api_request *r);
 int api_route(struct api_request *r, struct err *err);
 const char *api_verb_text(enum api_verb v); /* as RBAC names it */
 bool api_is_long_running(const struct api_request *r);
+
+/* options.c: dryRun, fieldValidation, fieldManager of writes. Errors: INVALID, worded as upstream's validation of CreateOptions and its like. */
+int api_read_options(struct api_request *r, struct err *err);
+int api_options_end(struct api_request *r, struct field_errors *errs, struct err *err);
+int api_option_bad(struct api_request *r, enum field_error_type type, const char *field, const char *why, struct err *err);
 
 /* nonresource.c: health, version, discovery, OpenAPI, metrics */
 int api_nonresource(struct api_request *r, struct err *err);

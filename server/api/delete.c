@@ -18,6 +18,8 @@ static int read_options(struct api_request *r, json_t **ret, struct err *err)
     AUTO(json) json_t *o = NULL;
     const char *grace = api_query(r, "gracePeriodSeconds"), *policy = api_query(r, "propagationPolicy");
     const char *orphans = api_query(r, "orphanDependents");
+    static const char *const policies[] = { "Foreground", "Background", "Orphan", "nil" };
+    struct field_errors errs = { .arena = r->arena };
 
     if (r->body->n > 0) {
         if (api_decode_body(r, &o, err) < 0)
@@ -38,17 +40,16 @@ static int read_options(struct api_request *r, json_t **ret, struct err *err)
         json_object_set_new(o, "orphanDependents", json_boolean(strcmp(orphans, "true") == 0));
     const char *p = json_str_or(o, "propagationPolicy", "");
     if (*p && strcmp(p, "Orphan") != 0 && strcmp(p, "Background") != 0 && strcmp(p, "Foreground") != 0)
-        return err_set(err, ERR_INVALID,
-                       "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"%s\": supported values: "
-                       "\"Foreground\", \"Background\", \"Orphan\", \"nil\"",
-                       p);
+        field_not_supported(&errs, p, policies, ARRAY_LEN(policies), "propagationPolicy");
     if (json_array_size(json_object_get(o, "dryRun")) > 0) {
         const char *dry = json_string_value(json_array_get(json_object_get(o, "dryRun"), 0));
 
         if (!dry || strcmp(dry, "All") != 0)
-            return err_set(err, ERR_INVALID, "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: supported values: \"All\"");
+            field_error(&errs, FIELD_NOT_SUPPORTED, json_object_get(o, "dryRun"), "supported values: \"All\"", "dryRun");
         r->dry_run = true;
     }
+    if (api_options_end(r, &errs, err) < 0)
+        return -(int)err->code;
     *ret = TAKE(o);
     return 0;
 }

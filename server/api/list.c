@@ -86,12 +86,13 @@ static int read_revision(struct list *l, struct err *err)
         return read_token(l, token, err);
     }
     if (match && *match && (!rv || !*rv))
-        return status_bad_request(&r->ctx, err, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        return api_option_bad(r, FIELD_FORBIDDEN, "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided", err);
     if (!rv || !*rv)
         return 0;
     int64_t want = strtoll(rv, &end, 10);
     if (*end || want < 0)
-        return status_bad_request(&r->ctx, err, "Invalid value: \"%s\": strconv.ParseUint: parsing \"%s\": invalid syntax", rv, rv);
+        return status_bad_request(&r->ctx, err, "invalid resource version: resourceVersion: Invalid value: \"%s\": strconv.ParseUint: parsing \"%s\": "
+                                                "invalid syntax", rv, rv);
     if (match && *match && strcmp(match, "Exact") != 0 && strcmp(match, "NotOlderThan") != 0)
         return status_bad_request(&r->ctx, err,
                                   "resourceVersionMatch: Unsupported value: \"%s\": supported values: \"Exact\", \"NotOlderThan\"", match);
@@ -394,7 +395,7 @@ static void stream(struct list *l)
     struct api_request *r = l->r;
     struct http_headers headers = { 0 };
 
-    r->streaming = true;
+    *r->streaming = true;
     r->ctx.deadline_ms = INT64_MAX; /* the client's pace; the revision is held for 60 s at most */
     l->stepping = true;
     api_answer_headers(r, &headers);

@@ -53,10 +53,11 @@ static int check_config(struct api_request *r, json_t *config, struct err *err)
     if (strcmp(json_str_or(config, "apiVersion", ""), version) != 0 || strcmp(json_str_or(config, "kind", ""), res->kind) != 0)
         return status_bad_request(&r->ctx, err, "invalid object type: expected %s, Kind=%s, got %s, Kind=%s", version, res->kind,
                                   json_str_or(config, "apiVersion", ""), json_str_or(config, "kind", ""));
-    if (*meta_name(config) && strcmp(meta_name(config), r->route.name) != 0)
+    if (!*meta_name(config))
+        return status_bad_request(&r->ctx, err, "the name of the object (%s based on URL) was undeterminable: name must be provided", r->route.name);
+    if (strcmp(meta_name(config), r->route.name) != 0)
         return status_bad_request(&r->ctx, err, "the name of the object (%s) does not match the name on the URL (%s)", meta_name(config),
                                   r->route.name);
-    json_put(config, "metadata.name", json_string(r->route.name));
     if (res->namespaced && !*meta_namespace(config))
         json_put(config, "metadata.namespace", json_string(r->route.ns));
     if (json_at(config, "metadata.managedFields") && json_array_size(json_at(config, "metadata.managedFields")) > 0)
@@ -113,9 +114,9 @@ int api_patch(struct api_request *r, struct err *err)
     if (form_of(r, &job.form, err) < 0)
         return -(int)err->code;
     if (job.form == PATCH_APPLY && !api_query(r, "fieldManager"))
-        return err_set(err, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch");
+        return api_option_bad(r, FIELD_REQUIRED, "fieldManager", "is required for apply patch", err);
     if (job.form != PATCH_APPLY && api_query(r, "force"))
-        return err_set(err, ERR_INVALID, "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch");
+        return api_option_bad(r, FIELD_FORBIDDEN, "force", "may not be specified for non-apply patch", err);
     job.force = api_query_true(r, "force");
     if (api_decode_body(r, &job.patch, err) < 0)
         return -(int)err->code;

@@ -41,6 +41,15 @@ static bool selectable(const struct kind_ops *ops, const char *field)
     return false;
 }
 
+/* Kinds with fields of their own and those without word it differently upstream. */
+static int unknown_field(struct api_request *r, const char *field, struct err *err)
+{
+    if (r->route.ops->fields)
+        return status_bad_request(&r->ctx, err, "field label not supported: %s", field);
+    return status_bad_request(&r->ctx, err, "%s is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                              go_quote(r->arena, field));
+}
+
 static int field_terms(struct api_request *r, const char *text, struct api_filter *f, struct err *err)
 {
     struct field_term *terms = NULL;
@@ -57,8 +66,7 @@ static int field_terms(struct api_request *r, const char *text, struct api_filte
             f->ns = t->value;
         else if (strcmp(t->field, "metadata.name") != 0 && strcmp(t->field, "metadata.namespace") != 0 &&
                  !selectable(r->route.ops, t->field))
-            return status_bad_request(&r->ctx, err, "Unable to find \"%s\" that match label selector \"%s\", field selector \"%s\": field label not supported: %s",
-                                      r->route.resource->resource, "", text, t->field);
+            return unknown_field(r, t->field, err);
         else {
             if (r->route.ops->field_stored)
                 t->field = r->route.ops->field_stored(t->field);

@@ -589,7 +589,7 @@ int api_relay(struct api_request *r, struct err *err)
         y->path = mem_strdup(buf_at(&path));
     }
     http_request_ref(r->http);
-    r->streaming = true;
+    *r->streaming = true;
     api_release_slot(r);
     http_on_cancel(r->http, NULL, NULL);
     loop_post(http_request_loop(r->http), upgrade ? start_upgrade : start_stream, y);

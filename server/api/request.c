@@ -240,27 +240,6 @@ static int authorize(struct api_request *r, struct err *err)
 
 /* --- what --- */
 
-static int read_options(struct api_request *r, struct err *err)
-{
-    const char *dry = api_query(r, "dryRun"), *v = api_query(r, "fieldValidation");
-
-    if (dry && *dry && strcmp(dry, "All") != 0)
-        return status_bad_request(&r->ctx, err, "dryRun: Unsupported value: \"%s\": supported values: \"All\"", dry);
-    r->dry_run = dry && *dry;
-    if (v && *v && strcmp(v, "Ignore") != 0 && strcmp(v, "Warn") != 0 && strcmp(v, "Strict") != 0)
-        return status_bad_request(&r->ctx, err,
-                                  "fieldValidation: Unsupported value: \"%s\": supported values: \"Ignore\", \"Strict\", \"Warn\"", v);
-    r->field_validation = v && *v ? v : "Warn";
-    r->field_manager = api_query(r, "fieldManager");
-    if (!r->field_manager || !*r->field_manager) {
-        /* as upstream: the user agent up to the slash */
-        const char *ua = r->user_agent ? r->user_agent : "unknown";
-
-        r->field_manager = arena_strndup(r->arena, ua, strcspn(ua, "/"));
-    }
-    return 0;
-}
-
 int api_dispatch(struct api_request *r, struct err *err)
 {
     const struct api_route *t = &r->route;
@@ -268,7 +247,7 @@ int api_dispatch(struct api_request *r, struct err *err)
 
     if (!t->resource)
         return api_nonresource(r, err);
-    if (read_options(r, err) < 0)
+    if (api_read_options(r, err) < 0)
         return -(int)err->code;
     if ((special = api_special(t)))
         return special(r, err);
@@ -324,10 +303,11 @@ static void fail(struct api_request *r, const struct err *err)
 
 void api_request_run(struct api_request *r)
 {
+    const bool *streaming = r->streaming; /* r may be gone when way returns */
     struct err err;
 
     r->ctx = ctx_with_timeout(&r->ctx, DEADLINE_MS);
-    if (way(r, &err) < 0 && !r->streaming)
+    if (way(r, &err) < 0 && !*streaming)
         fail(r, &err);
 }
 

@@ -617,18 +617,16 @@ static int read_start(struct watch *w, struct err *err)
         return status_bad_request(&r->ctx, err, "Invalid value: \"%s\": strconv.ParseUint: parsing \"%s\": invalid syntax", rv, rv);
     if (initial && *initial) {
         if (!match || strcmp(match, "NotOlderThan") != 0)
-            return err_set(err, ERR_INVALID,
-                           "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires "
-                           "setting resourceVersionMatch to NotOlderThan");
+            return api_option_bad(r, FIELD_FORBIDDEN, "resourceVersionMatch",
+                                  "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan", err);
         w->initial = w->initial_mark = api_query_true(r, "sendInitialEvents");
         if (!w->initial && from == 0)
             from = store_revision(r->api->o.store); /* from now on */
         w->initial_mark = w->initial && w->bookmarks;
     } else {
         if (match && *match)
-            return err_set(err, ERR_INVALID,
-                           "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is "
-                           "forbidden for watch unless sendInitialEvents is provided");
+            return api_option_bad(r, FIELD_FORBIDDEN, "resourceVersionMatch",
+                                  "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided", err);
         w->initial = from == 0;
     }
     if (from > store_revision(r->api->o.store))
@@ -684,7 +682,7 @@ int api_watch(struct api_request *r, struct err *err)
     w->range.from = (struct slice){ buf_at(&w->from), buf_len(&w->from) };
     w->range.to = (struct slice){ buf_at(&w->to), buf_len(&w->to) };
     w->loop = r->http ? http_request_loop(r->http) : r->api->o.loops[0];
-    r->streaming = true;
+    *r->streaming = true;
     api_release_slot(r);
     if (r->http)
         http_on_cancel(r->http, NULL, NULL);

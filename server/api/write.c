@@ -115,8 +115,17 @@ static void validate_owners(struct field_errors *errs, const json_t *object)
 
 static void validate_meta(struct api_request *r, const json_t *object, struct field_errors *errs)
 {
-    const char *name = meta_name(object), *bad = NULL;
+    const char *name = meta_name(object), *bad = NULL, *prefix = json_str_or(object, "metadata.generateName", "");
+    size_t n = strlen(prefix);
 
+    if (n > 0) { /* what it begins must be a name once something follows a last '-' */
+        char *whole = arena_strdup(r->arena, prefix);
+
+        if (whole[n - 1] == '-')
+            whole[n - 1] = 'a';
+        if ((bad = name_problem(r->route.ops, whole)))
+            field_error(errs, FIELD_INVALID, json_at(object, "metadata.generateName"), bad, "metadata.generateName");
+    }
     if (!*name)
         field_error(errs, FIELD_REQUIRED, NULL, "name or generateName is required", "metadata.name");
     else if ((bad = name_problem(r->route.ops, name)))
@@ -287,9 +296,38 @@ static int manage(struct api_request *r, const json_t *live, json_t *object, con
     return apply_update_managed(&r->ctx, r->route.resource->type, live, object, &m, err);
 }
 
+/* *ret_going: it is being deleted. Errors: NOT_FOUND. */
+static int look(struct api_request *r, const char *name, bool *ret_going, struct err *err)
+{
+    AUTO(buf) struct buf key = { 0 };
+    AUTO(json) json_t *live = NULL;
+    struct store_row row = { 0 };
+
+    api_key(r, name, &key);
+    if (store_get(&r->ctx, r->api->o.store, (struct slice){ buf_at(&key), buf_len(&key) }, 0, &row, NULL, err) < 0)
+        return -(int)err->code;
+    int rc = api_tree(r, row.value, row.mod_revision, &live, err);
+    store_row_clear(&row);
+    if (rc == 0)
+        *ret_going = *json_str_or(live, "metadata.deletionTimestamp", "");
+    return rc;
+}
+
 static int exists(struct api_request *r, const char *name, struct err *err)
 {
-    return status_already_exists(&r->ctx, r->route.resource->group, r->route.resource->resource, name, err);
+    bool going = false;
+    struct err ignored; /* gone in between: it existed when we tried */
+    int rc = status_already_exists(&r->ctx, r->route.resource->group, r->route.resource->resource, name, err);
+
+    if (look(r, name, &going, &ignored) == 0 && going) {
+        struct k8s_status *s = arena_alloc(r->arena, sizeof(*s));
+
+        *s = *err->status;
+        s->message = arena_printf(r->arena, "object is being deleted: %s", s->message);
+        rc = err_set(err, ERR_EXISTS, "%s", s->message);
+        err->status = s;
+    }
+    return rc;
 }
 
 /* Validation, side work and the store, with new names when a generated one is taken. */
@@ -322,16 +360,13 @@ static int store_named(struct api_request *r, json_t *object, struct bytes **ret
 /* A dry run sees what is there already. */
 static int check_absent(struct api_request *r, const json_t *object, struct err *err)
 {
-    AUTO(buf) struct buf key = { 0 };
-    struct store_row row = { 0 };
+    bool going = false;
     struct err absent;
 
     if (!r->dry_run || !*meta_name(object))
         return 0;
-    api_key(r, meta_name(object), &key);
-    if (store_get(&r->ctx, r->api->o.store, (struct slice){ buf_at(&key), buf_len(&key) }, 0, &row, NULL, &absent) < 0)
+    if (look(r, meta_name(object), &going, &absent) < 0)
         return absent.code == ERR_NOT_FOUND ? 0 : (*err = absent, -(int)absent.code);
-    store_row_clear(&row);
     return exists(r, meta_name(object), err);
 }
 

@@ -90,7 +90,7 @@ def patches(t, r, one):
     same(labels(t.api.ok("PATCH", one, {"metadata": {"labels": {"p-m": "1"}}}, MERGE)), {"p-m": "1"}, "merge")
     same(labels(t.api.ok("PATCH", one, {"metadata": {"labels": {"p-s": "1"}}}, STRATEGIC)), {"p-m": "1", "p-s": "1"}, "strategic")
     same(labels(t.api.ok("PATCH", one, [{"op": "remove", "path": "/metadata/labels/p-m"}], JSON_PATCH)), {"p-s": "1"}, "json")
-    apply = {"apiVersion": api_version(r), "kind": r["kind"], "metadata": {"labels": {"p-a": "1"}}}
+    apply = {"apiVersion": api_version(r), "kind": r["kind"], "metadata": {"name": one.split("/")[-1], "labels": {"p-a": "1"}}}
     done = t.api.ok("PATCH", one, apply, APPLY, fieldManager="tester")
     same(labels(done), {"p-s": "1", "p-a": "1"}, "apply")
     assert any(m["manager"] == "tester" and m["operation"] == "Apply" for m in done["metadata"]["managedFields"]), "no managedFields entry"

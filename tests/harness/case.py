@@ -3,7 +3,7 @@ import os
 import pathlib
 import subprocess
 
-from tests.harness.server import Other, Server
+from tests.harness.server import Other, Server, wait_for
 
 
 class SuiteServer:
@@ -74,6 +74,9 @@ class Case:
         if not self._ns:
             self._ns = ("t-" + "".join(c if c.isalnum() else "-" for c in self.name.lower()))[:50].strip("-") + f"-{os.getpid() % 10000}"
             self.api.ok("POST", "/api/v1/namespaces", {"metadata": {"name": self._ns}})
+            if isinstance(self.server, Server):  # pods need it; another server may run without controllers
+                account = f"/api/v1/namespaces/{self._ns}/serviceaccounts/default"
+                wait_for("the default service account", lambda: self.api.get(account).code == 200, every_s=0.002)
         return self._ns
 
     def path(self, rest):

@@ -64,7 +64,8 @@ class Client:
             h["Authorization"] = "Bearer " + self.token
         return h
 
-    def do(self, method, path, body=None, type=JSON, headers=None, **query):
+    def do(self, method, path, body=None, type=None, headers=None, **query):
+        type = type or (MERGE if method == "PATCH" else JSON)
         if query:
             path += ("&" if "?" in path else "?") + urllib.parse.urlencode(query)
         if body is not None and not isinstance(body, (bytes, str)):
@@ -97,7 +98,7 @@ class Client:
     def delete(self, path, body=None, **kw):
         return self.do("DELETE", path, body, **kw)
 
-    def ok(self, method, path, body=None, type=JSON, code=None, **kw):
+    def ok(self, method, path, body=None, type=None, code=None, **kw):
         """The parsed answer; raises unless it has the code (any 2xx)."""
         a = self.do(method, path, body, type, **kw)
         if a.code != code if code else a.code // 100 != 2:

@@ -110,7 +110,7 @@ struct rig *rig_open(void)
         printf("# skipped: needs root, runc and busybox-static\n");
         exit(0);
     }
-    strcpy(r->dir, "/tmp/rancherd-runtime-XXXXXX");
+    snprintf(r->dir, sizeof(r->dir), "/tmp/rancherd-runtime-XXXXXX");
     CHECK(mkdtemp(r->dir) != NULL);
     snprintf(r->pod, sizeof(r->pod), "%08x-0000-4000-8000-%012x", (unsigned)getpid(), (unsigned)time(NULL));
     snprintf(r->cgroup, sizeof(r->cgroup), "rt-test-%s/pod", r->pod);

@@ -103,6 +103,12 @@ void cell_age_only(struct ctx *ctx, const json_t *object, json_t *cells)
     cell_age(ctx, cells, object);
 }
 
+void cell_created_at(struct ctx *ctx, const json_t *object, json_t *cells)
+{
+    (void)ctx;
+    cell_path(cells, object, "metadata.creationTimestamp", "");
+}
+
 static void cell_buf(json_t *cells, const struct buf *text, const char *none)
 {
     cell_text(cells, buf_len(text) ? buf_at(text) : none);

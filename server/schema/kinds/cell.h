@@ -19,6 +19,8 @@ void cell_bool(json_t *cells, bool b);
 void cell_age(struct ctx *ctx, json_t *cells, const json_t *object);
 /* For kinds whose row is Name and Age. */
 void cell_age_only(struct ctx *ctx, const json_t *object, json_t *cells);
+/* For kinds whose row is Name and Created At. */
+void cell_created_at(struct ctx *ctx, const json_t *object, json_t *cells);
 /* The same since an RFC 3339 time; NULL or "" is unknown. */
 void cell_since(struct ctx *ctx, json_t *cells, const char *time);
 /* Units: seconds. */

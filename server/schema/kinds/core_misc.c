@@ -196,12 +196,6 @@ static void limit_range_validate(struct ctx *ctx, const json_t *range, struct fi
     }
 }
 
-static void created_at(struct ctx *ctx, const json_t *object, json_t *cells)
-{
-    (void)ctx;
-    cell_path(cells, object, "metadata.creationTimestamp", "");
-}
-
 /* --- ResourceQuota --- */
 
 static void check_hard(struct field_errors *errs, const json_t *amounts, const char *path)
@@ -359,7 +353,7 @@ const struct kind_ops kinds_core_misc[] = {
         .group = "", .kind = "LimitRange",
         .default_ = limit_range_default,
         .validate = limit_range_validate,
-        .cells = created_at,
+        .cells = cell_created_at,
         .create_on_update = true,
         .unconditional_update = true,
         .no_generation = true,
@@ -372,6 +366,7 @@ const struct kind_ops kinds_core_misc[] = {
         .fields = controller_fields,
         .field = replicas_field,
         .unconditional_update = true,
+        .propagation = "Orphan",
     },
     {
         .group = "", .kind = "ResourceQuota",

@@ -7,7 +7,7 @@ extern const struct kind_ops kinds_admissionregistration[], kinds_apiextensions[
     kinds_autoscaling[], kinds_batch[], kinds_certificates[], kinds_coordination[], kinds_core_config[], kinds_core_event[],
     kinds_core_misc[], kinds_core_namespace[], kinds_core_node[], kinds_core_pod[], kinds_core_service[], kinds_core_volume[],
     kinds_discovery[], kinds_events[], kinds_flowcontrol[], kinds_networking[], kinds_node[], kinds_policy[], kinds_rbac[],
-    kinds_resource[], kinds_scheduling[], kinds_storage[], kinds_storagemigration[];
+    kinds_devices[], kinds_scheduling[], kinds_storage[], kinds_storagemigration[];
 
 /* Conversions, where a kind is served in a version it is not stored in. */
 void event_to_core(json_t *event);

@@ -1,5 +1,5 @@
-#ifndef AGENT_RUNTIME_SHIM_PROTOCOL_H
-#define AGENT_RUNTIME_SHIM_PROTOCOL_H
+#ifndef EMBED_SHIM_PROTOCOL_H
+#define EMBED_SHIM_PROTOCOL_H
 /*
  * shim_protocol - the wire between the agent and a pod's shim: one frame a packet on a SOCK_SEQPACKET socket.
  *

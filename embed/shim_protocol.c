@@ -1,4 +1,4 @@
-#include "agent/runtime/shim_protocol.h"
+#include "embed/shim_protocol.h"
 
 #include <string.h>
 
