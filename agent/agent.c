@@ -144,6 +144,29 @@ static int open_pods(struct agent *a, struct err *err)
     return node_open(&node, &a->node, err);
 }
 
+/* A crash between a root filesystem and its container leaves the former; the containers there are tell which. */
+static int recover_images(struct agent *a, struct ctx *ctx, struct err *err)
+{
+    const char **keys = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n_recovered; i++) {
+        AUTO_FREE struct container *all = NULL;
+        size_t more = 0;
+
+        if (runtime_containers(a->runtime, a->recovered[i], &all, &more, err) < 0 && err->code != ERR_NOT_FOUND) {
+            free(keys);
+            return -(int)err->code;
+        }
+        keys = mem_realloc(keys, (n + more + 1) * sizeof(*keys));
+        for (size_t k = 0; k < more; k++)
+            keys[n++] = arena_strdup(ctx->arena, all[k].id);
+    }
+    int rc = images_retain(ctx, a->images, keys, n, err);
+    free(keys);
+    return rc;
+}
+
 static int recover(struct agent *a, struct err *err)
 {
     AUTO(arena) struct arena *arena = arena_new();
@@ -152,7 +175,7 @@ static int recover(struct agent *a, struct err *err)
     if (runtime_recover(&ctx, a->runtime, &a->recovered, &a->n_recovered, err) < 0)
         return err_wrap(err, "find the pods of an earlier start again");
     pods_recovered(a->pods, a->recovered, a->n_recovered);
-    return 0;
+    return recover_images(a, &ctx, err) < 0 ? err_wrap(err, "root filesystems of an earlier start") : 0;
 }
 
 static int open_api(struct agent *a, struct err *err)

@@ -102,14 +102,14 @@ static void start(void *arg)
 static void on_open(void *arg, struct stream_session *s)
 {
     struct exec_op *op = arg;
+    struct err err = { 0 };
 
     op->session = s;
     op->starting = true;
     stream_session_pause(s);
-    op->rc = pool_run(op->call->k->pool, start, op, &op->err);
-    if (op->rc < 0) {
+    if (pool_run(op->call->k->pool, start, op, &err) < 0) { /* else rc and err are the worker's */
         op->starting = false;
-        stream_session_fail(s, &op->err);
+        stream_session_fail(s, &err);
     }
 }
 
