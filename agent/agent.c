@@ -83,6 +83,13 @@ static void on_runtime(void *arg, enum runtime_event_kind kind, const char *pod_
         pods_on_runtime(a->pods, kind, pod_uid, container_id);
 }
 
+static json_t *allocatable_of(void *arg)
+{
+    const struct agent *a = arg;
+
+    return node_allocatable(&a->o);
+}
+
 static int open_rooms(struct agent *a, struct err *err)
 {
     struct images_options images = { .data_dir = a->dir, .registries_file = a->o.registries_file, .default_registry = a->o.default_registry,
@@ -90,7 +97,8 @@ static int open_rooms(struct agent *a, struct err *err)
     struct runtime_options runtime = { .data_dir = a->dir, .run_dir = a->o.run_dir, .bin_dir = a->bin_dir, .instance = a->o.instance,
                                        .oci_runtime = a->o.oci_runtime, .clock = a->o.clock, .loop = a->o.loop, .pool = a->o.pool,
                                        .on_event = on_runtime, .arg = a };
-    struct volumes_options volumes = { .data_dir = a->dir, .client = a->client, .clock = a->o.clock, .node_name = a->o.node_name };
+    struct volumes_options volumes = { .data_dir = a->dir, .client = a->client, .clock = a->o.clock, .node_name = a->o.node_name,
+                                       .allocatable = allocatable_of, .arg = a };
     struct pod_env_options env = { .data_dir = a->dir, .client = a->client, .informers = a->informers, .node_name = a->o.node_name,
                                    .host_ip = a->o.node_ips[0], .cluster_dns = a->o.cluster_dns ? a->o.cluster_dns : "",
                                    .cluster_domain = a->o.cluster_domain ? a->o.cluster_domain : "", .resolv_conf = a->o.resolv_conf };
