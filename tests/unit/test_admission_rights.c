@@ -18,16 +18,16 @@ TEST(admission_escalation)
     CHECK_STR(adm_create(&f, ROLE("ClusterRole", "x", "rules: [{apiGroups: [\"\"], resources: [pods], verbs: [list, watch, create]}]")),
               "clusterroles.rbac.authorization.k8s.io \"x\" is forbidden: user \"joe\" (groups=[\"system:authenticated\"]) is attempting to "
               "grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"watch\" \"create\"]}");
-    CHECK_STR(adm_create(&f, ROLE("ClusterRoleBinding", "y", BIND("reader"))), "");
-    CHECK_STR(adm_create(&f, ROLE("ClusterRoleBinding", "y", BIND("writer"))),
-              "clusterrolebindings.rbac.authorization.k8s.io \"y\" is forbidden: user \"joe\" (groups=[\"system:authenticated\"]) is "
+    CHECK_STR(adm_create(&f, ROLE("ClusterRoleBinding", "bnd", BIND("reader"))), "");
+    CHECK_STR(adm_create(&f, ROLE("ClusterRoleBinding", "bnd", BIND("writer"))),
+              "clusterrolebindings.rbac.authorization.k8s.io \"bnd\" is forbidden: user \"joe\" (groups=[\"system:authenticated\"]) is "
               "attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"create\"]}");
-    CHECK_STR(adm_create(&f, ROLE("ClusterRoleBinding", "y", BIND("absent"))), "clusterroles.rbac.authorization.k8s.io \"absent\" not found");
+    CHECK_STR(adm_create(&f, ROLE("ClusterRoleBinding", "bnd", BIND("absent"))), "clusterroles.rbac.authorization.k8s.io \"absent\" not found");
     CHECK_STR(adm_create(&f, ROLE("ClusterRole", "x", "aggregationRule: {clusterRoleSelectors: [{matchLabels: {a: b}}]}")),
               "clusterroles.rbac.authorization.k8s.io \"x\" is forbidden: must have cluster-admin privileges to use the aggregationRule");
     adm_put(&f, ROLE("ClusterRole", "reader",
                      "rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [bind, escalate], resourceNames: [writer]}]"));
-    CHECK_STR(adm_create(&f, ROLE("ClusterRoleBinding", "y", BIND("writer"))), "");
+    CHECK_STR(adm_create(&f, ROLE("ClusterRoleBinding", "bnd", BIND("writer"))), "");
     adm_close(&f);
 }
 
