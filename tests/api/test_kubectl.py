@@ -51,7 +51,8 @@ def test_apply_diff_edit_delete(t):
     same(k(t, "get", "cm", "settings", "-o", "jsonpath={.data.colour}").out, "blue")
     k(t, "patch", "cm", "settings", "-p", '{"data":{"more":"1"}}')
     k(t, "apply", "--server-side", "--field-manager=other", "-f", "-", input="apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {own: a}\n")
-    same(json.loads(k(t, "get", "cm", "settings", "-o", "json").out)["data"], {"colour": "blue", "more": "1", "own": "a"})
+    same(json.loads(k(t, "get", "cm", "settings", "-o", "json").out)["data"], {"more": "1", "own": "a"},
+         "kubectl hands what it applied before to the new manager")
     same(k(t, "delete", "-f", "-", input=MANIFEST % ("blue", 1)).out.count(" deleted"), 3)
 
 
