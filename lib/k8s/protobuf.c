@@ -114,7 +114,7 @@ int protobuf_open(struct slice data, struct protobuf_envelope *ret, struct err *
 
         if (find_field(meta.bytes, i, &f, &has, err) < 0)
             return -(int)err->code;
-        if (has && f.bytes.n < sizeof(ret->kind))
+        if (has && f.wire == WIRE_LEN && f.bytes.n > 0 && f.bytes.n < sizeof(ret->kind))
             memcpy(to, f.bytes.at, f.bytes.n);
     }
     if (find_field(data, 2, &f, &found, err) < 0)
@@ -239,7 +239,8 @@ static int read_bytes(struct slice in, json_t **ret)
 {
     AUTO(buf) struct buf text = { 0 };
 
-    base64_write(in.at, in.n, &text);
+    if (in.n > 0)
+        base64_write(in.at, in.n, &text);
     *ret = json_string(buf_at(&text));
     return 0;
 }

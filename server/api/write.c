@@ -115,8 +115,17 @@ static void validate_owners(struct field_errors *errs, const json_t *object)
 
 static void validate_meta(struct api_request *r, const json_t *object, struct field_errors *errs)
 {
-    const char *name = meta_name(object), *bad = NULL;
+    const char *name = meta_name(object), *bad = NULL, *prefix = json_str_or(object, "metadata.generateName", "");
+    size_t n = strlen(prefix);
 
+    if (n > 0) { /* what it begins must be a name once something follows a last '-' */
+        char *whole = arena_strdup(r->arena, prefix);
+
+        if (whole[n - 1] == '-')
+            whole[n - 1] = 'a';
+        if ((bad = name_problem(r->route.ops, whole)))
+            field_error(errs, FIELD_INVALID, json_at(object, "metadata.generateName"), bad, "metadata.generateName");
+    }
     if (!*name)
         field_error(errs, FIELD_REQUIRED, NULL, "name or generateName is required", "metadata.name");
     else if ((bad = name_problem(r->route.ops, name)))
