@@ -83,6 +83,13 @@ static void on_runtime(void *arg, enum runtime_event_kind kind, const char *pod_
         pods_on_runtime(a->pods, kind, pod_uid, container_id);
 }
 
+static json_t *allocatable_of(void *arg)
+{
+    const struct agent *a = arg;
+
+    return node_allocatable(&a->o);
+}
+
 static int open_rooms(struct agent *a, struct err *err)
 {
     struct images_options images = { .data_dir = a->dir, .registries_file = a->o.registries_file, .default_registry = a->o.default_registry,
@@ -90,7 +97,8 @@ static int open_rooms(struct agent *a, struct err *err)
     struct runtime_options runtime = { .data_dir = a->dir, .run_dir = a->o.run_dir, .bin_dir = a->bin_dir, .instance = a->o.instance,
                                        .oci_runtime = a->o.oci_runtime, .clock = a->o.clock, .loop = a->o.loop, .pool = a->o.pool,
                                        .on_event = on_runtime, .arg = a };
-    struct volumes_options volumes = { .data_dir = a->dir, .client = a->client, .clock = a->o.clock, .node_name = a->o.node_name };
+    struct volumes_options volumes = { .data_dir = a->dir, .client = a->client, .clock = a->o.clock, .node_name = a->o.node_name,
+                                       .allocatable = allocatable_of, .arg = a };
     struct pod_env_options env = { .data_dir = a->dir, .client = a->client, .informers = a->informers, .node_name = a->o.node_name,
                                    .host_ip = a->o.node_ips[0], .cluster_dns = a->o.cluster_dns ? a->o.cluster_dns : "",
                                    .cluster_domain = a->o.cluster_domain ? a->o.cluster_domain : "", .resolv_conf = a->o.resolv_conf };
@@ -144,6 +152,29 @@ static int open_pods(struct agent *a, struct err *err)
     return node_open(&node, &a->node, err);
 }
 
+/* A crash between a root filesystem and its container leaves the former; the containers there are tell which. */
+static int recover_images(struct agent *a, struct ctx *ctx, struct err *err)
+{
+    const char **keys = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n_recovered; i++) {
+        AUTO_FREE struct container *all = NULL;
+        size_t more = 0;
+
+        if (runtime_containers(a->runtime, a->recovered[i], &all, &more, err) < 0 && err->code != ERR_NOT_FOUND) {
+            free(keys);
+            return -(int)err->code;
+        }
+        keys = mem_realloc(keys, (n + more + 1) * sizeof(*keys));
+        for (size_t k = 0; k < more; k++)
+            keys[n++] = arena_strdup(ctx->arena, all[k].id);
+    }
+    int rc = images_retain(ctx, a->images, keys, n, err);
+    free(keys);
+    return rc;
+}
+
 static int recover(struct agent *a, struct err *err)
 {
     AUTO(arena) struct arena *arena = arena_new();
@@ -152,7 +183,7 @@ static int recover(struct agent *a, struct err *err)
     if (runtime_recover(&ctx, a->runtime, &a->recovered, &a->n_recovered, err) < 0)
         return err_wrap(err, "find the pods of an earlier start again");
     pods_recovered(a->pods, a->recovered, a->n_recovered);
-    return 0;
+    return recover_images(a, &ctx, err) < 0 ? err_wrap(err, "root filesystems of an earlier start") : 0;
 }
 
 static int open_api(struct agent *a, struct err *err)

@@ -144,12 +144,16 @@ void images_close(struct images *im)
 
 int images_find(struct images *im, const char *name, struct image_info *ret, struct err *err)
 {
+    AUTO(image_name) struct image_name n = { 0 };
+    struct err lost; /* an id is no name */
+
+    ERR_IGNORE(image_name_read(name, &n, &lost));
     LOCK_SCOPE(&im->lock);
     struct image *i = store_lookup(im, name);
 
     if (!i)
         return err_set(err, ERR_NOT_FOUND, "image \"%.300s\": not found", name);
-    image_info_copy(&i->info, ret);
+    image_info_for(&i->info, n.canonical ? n.canonical : "", ret);
     return 0;
 }
 

@@ -58,6 +58,8 @@ struct image *store_lookup(struct images *im, const char *name);
 /* Takes the image out and removes its record. Only with the "records" turn. */
 CHECK_RC int store_drop(struct images *im, const char *id, struct err *err);
 void image_info_copy(const struct image_info *from, struct image_info *to);
+/* The same as seen under a canonical name: the digest is the latest of that name's repository, where there is one. */
+void image_info_for(const struct image_info *from, const char *name, struct image_info *to);
 void store_touch(struct images *im, const char *id); /* used now */
 
 /* --- layers.c: unpacked layers --- */

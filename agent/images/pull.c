@@ -24,7 +24,7 @@ static bool still_same(struct images *im, const struct image_name *name, const c
     struct image *i = map_get(im->by_name, name->canonical);
     if (!i || !strv_has(i->info.names, full))
         return false;
-    image_info_copy(&i->info, ret);
+    image_info_for(&i->info, full, ret);
     i->last_used_s = clock_wall_s(im->clock);
     return true;
 }

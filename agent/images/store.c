@@ -37,6 +37,23 @@ void image_info_copy(const struct image_info *from, struct image_info *to)
     };
 }
 
+void image_info_for(const struct image_info *from, const char *name, struct image_info *to)
+{
+    size_t n = strcspn(name, "@");
+    const char *slash = strrchr(name, '/'), *colon = strchr(slash ? slash : name, ':');
+
+    image_info_copy(from, to);
+    if (colon && (size_t)(colon - name) < n)
+        n = (size_t)(colon - name);
+    for (size_t i = strv_len(from->names); i-- > 0;) {
+        if (strncmp(from->names[i], name, n) != 0 || from->names[i][n] != '@')
+            continue;
+        free(to->repo_digest);
+        to->repo_digest = mem_strdup(from->names[i]);
+        return;
+    }
+}
+
 static json_t *list_json(char **v)
 {
     json_t *list = json_array();
@@ -287,7 +304,7 @@ int store_put(struct ctx *ctx, struct images *im, struct image *image, const cha
         return err_wrap(err, "keep image %s", given->info.id);
     LOCK_SCOPE(&im->lock);
     if (ret)
-        image_info_copy(&now->info, ret);
+        image_info_for(&now->info, name ? name : "", ret);
     if (same) {
         join(im, same, given);
         same->last_used_s = clock_wall_s(im->clock);

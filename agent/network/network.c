@@ -44,6 +44,11 @@ static int set_sysctls(struct network *n, struct err *err)
     snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/route_localnet", n->names.bridge);
     if (sysctl(path, "1", true, err) < 0)
         return -(int)err->code;
+    /* The gateway is on every way between pods; redirects would use up the rate limit of ICMP errors. The kernel takes "all" or the
+     * interface's own: the others keep theirs. */
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/send_redirects", n->names.bridge);
+    if (sysctl("/proc/sys/net/ipv4/conf/all/send_redirects", "0", true, err) < 0 || sysctl(path, "0", true, err) < 0)
+        return -(int)err->code;
     snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", n->names.bridge);
     return sysctl(path, "1", false, err);
 }

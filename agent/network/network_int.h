@@ -60,7 +60,27 @@ void network_table_pod(struct nft *b, const struct address *a, bool del);
 
 /* --- network_service.c --- */
 
+enum { NETWORK_ENDPOINTS_MAX = 10000 }; /* of one service port */
+
+/* As it stands in a map's data. */
+struct network_target {
+    uint32_t be_ip;
+    uint16_t be_port, zero;
+};
+
 void network_services_clear(struct network *n);
+
+/* --- network_flow.c --- */
+
+/* A UDP service port and the endpoints that flows to it may have. */
+struct network_flow {
+    uint32_t be_ip;
+    uint16_t be_port, be_node_port;
+    const struct network_target *targets;
+    size_t n_targets;
+};
+/* Removes conntrack entries of these ports that lead elsewhere; fd is a NETLINK_NETFILTER socket. */
+CHECK_RC int network_flows_forget(int fd, const struct network_flow *flows, size_t n_flows, struct err *err);
 
 /* --- network_node.c --- */
 

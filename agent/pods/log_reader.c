@@ -315,7 +315,7 @@ int log_reader_start(const struct log_reader_options *options, const struct log_
     *r = (struct log_reader){
         .loop = options->loop, .pool = options->pool, .sink = *sink, .arg = arg, .name = mem_strdup(name), .dir = TAKE_FD(dir), .fd = TAKE_FD(fd),
         .folder = slice_dup((struct slice){ options->path, strlen(options->path) - strlen(name) }),
-        .format = { .want = options->read, .left = options->read.limit_bytes }, .ended = options->ended,
+        .format = { .want = options->read, .left = options->read.limit_bytes }, .ended = options->ended, .paused = options->paused,
     };
     r->format.want.stream = options->read.stream ? (strcmp(options->read.stream, "stderr") ? "stdout" : "stderr") : NULL;
     pthread_mutex_init(&r->lock, NULL);

@@ -34,6 +34,7 @@ struct log_reader_options {
     struct pool *pool;
     const char *path; /* <n>.log; rotated ones (<n>.log.<time>[.gz]) are read too where tail or since reach back */
     bool ended;       /* the container ended already: follow stops at the end of the file */
+    bool paused;      /* nothing comes before log_reader_resume */
     struct log_options read;
 };
 /* Errors: NOT_FOUND. */

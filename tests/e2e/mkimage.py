@@ -23,15 +23,15 @@ def compress(data, how):
     return data
 
 
-def tar_of(root, owner_root=True):
-    """The folder as an uncompressed layer, names in order, so that the same folder gives the same digest."""
+def tar_of(root, owner_root=True, mtime=None):
+    """The folder as an uncompressed layer, names in order, so that the same folder gives the same digest (with mtime also a new copy of it)."""
     out = io.BytesIO()
 
     def normal(info):
         if owner_root:
             info.uid = info.gid = 0
             info.uname = info.gname = "root"
-        info.mtime = int(info.mtime)
+        info.mtime = int(info.mtime) if mtime is None else mtime
         return info
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for base, dirs, files in os.walk(root):
@@ -232,14 +232,14 @@ def build_layers(a, scratch):
             busybox_root(scratch)
         if a.nginx_port:
             nginx_config(scratch, a.nginx_port)
-        layers.append(tar_of(scratch))
+        layers.append(tar_of(scratch, mtime=0))
     layers += [tar_of(root) for root in a.root]
     if a.file:
         with tempfile.TemporaryDirectory() as more:
             for item in a.file:
                 path, _, text = item.partition("=")
                 put_file(more, path, text)
-            layers.append(tar_of(more))
+            layers.append(tar_of(more, mtime=0))
     return layers
 
 

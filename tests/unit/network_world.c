@@ -199,9 +199,10 @@ pid_t world_serve(struct world *w, pid_t ns, bool udp, int port, const char *tag
     return pid;
 }
 
-static void call_there(bool udp, const char *ip, int port, char to[WORLD_TEXT_BYTES])
+static void call_there(bool udp, int from_port, const char *ip, int port, char to[WORLD_TEXT_BYTES])
 {
     struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    struct sockaddr_in me = { .sin_family = AF_INET, .sin_port = htons((uint16_t)from_port) };
     struct timeval limit = { .tv_sec = 3 };
     int fd = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM, 0);
     ssize_t n = -1;
@@ -209,6 +210,8 @@ static void call_there(bool udp, const char *ip, int port, char to[WORLD_TEXT_BY
     inet_pton(AF_INET, ip, &peer.sin_addr);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    if (from_port && bind(fd, (struct sockaddr *)&me, sizeof(me)) < 0)
+        _exit(98);
     if (connect(fd, (struct sockaddr *)&peer, sizeof(peer)) == 0 && (!udp || send(fd, "?", 1, 0) == 1))
         n = recv(fd, to, WORLD_TEXT_BYTES - 1, 0);
     if (n >= 0)
@@ -222,7 +225,7 @@ static void call_there(bool udp, const char *ip, int port, char to[WORLD_TEXT_BY
     close(fd);
 }
 
-const char *world_call(pid_t ns, bool udp, const char *ip, int port, char to[WORLD_TEXT_BYTES])
+static const char *call_from(pid_t ns, bool udp, int from_port, const char *ip, int port, char to[WORLD_TEXT_BYTES])
 {
     int out[2];
 
@@ -230,7 +233,7 @@ const char *world_call(pid_t ns, bool udp, const char *ip, int port, char to[WOR
     pid_t pid = child(NULL);
     if (pid == 0) {
         enter(ns);
-        call_there(udp, ip, port, to);
+        call_there(udp, from_port, ip, port, to);
         _exit(write(out[1], to, strlen(to)) < 0);
     }
     close(out[1]);
@@ -239,4 +242,14 @@ const char *world_call(pid_t ns, bool udp, const char *ip, int port, char to[WOR
     close(out[0]);
     waitpid(pid, NULL, 0);
     return to;
+}
+
+const char *world_call(pid_t ns, bool udp, const char *ip, int port, char to[WORLD_TEXT_BYTES])
+{
+    return call_from(ns, udp, 0, ip, port, to);
+}
+
+const char *world_call_from(pid_t ns, int from_port, const char *ip, int port, char to[WORLD_TEXT_BYTES])
+{
+    return call_from(ns, true, from_port, ip, port, to);
 }

@@ -32,6 +32,8 @@ char *world_attach(struct world *w, const char *uid, pid_t pid, const struct net
 pid_t world_serve(struct world *w, pid_t ns, bool udp, int port, const char *tag);
 /* What the server said, or "refused", "timeout", "unreachable". ns 0: from the node. */
 const char *world_call(pid_t ns, bool udp, const char *ip, int port, char to[WORLD_TEXT_BYTES]);
+/* One UDP question from a fixed port, so that it is the same flow as before. */
+const char *world_call_from(pid_t ns, int from_port, const char *ip, int port, char to[WORLD_TEXT_BYTES]);
 void world_stop(struct world *w, pid_t child);
 
 #endif

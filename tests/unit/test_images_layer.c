@@ -336,7 +336,7 @@ TEST(images_layer_limits)
         return;
     place_open(&p);
     for (int i = 0; i < 3; i++) {
-        char name[8];
+        char name[16];
 
         snprintf(name, sizeof(name), "f%d", i);
         tar_add(&tar, &(struct tar_entry){ .name = name, .type = '0', .data = "0123456789" });

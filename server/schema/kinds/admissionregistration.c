@@ -313,7 +313,7 @@ static void binding_validate(struct ctx *ctx, const json_t *binding, struct fiel
     if (strncmp(json_str_or(binding, "kind", ""), "Validating", 10) != 0)
         return;
     if (json_array_size(actions) == 0)
-        field_error(errs, FIELD_REQUIRED, NULL, "at least one validation action is required", "spec.validationActions");
+        field_error(errs, FIELD_REQUIRED, NULL, "", "spec.validationActions");
     json_array_foreach(actions, i, v)
     {
         CHECK_ONE_OF(errs, v, true, check_path(errs, "spec.validationActions[%zu]", i), "Audit", "Deny", "Warn");

@@ -79,8 +79,10 @@ void amount_check_container_name(struct field_errors *errs, const char *name, co
 
     if (!check_qualified(errs, name, path) || known)
         return;
-    if (!has_domain(name))
+    if (!has_domain(name)) {
+        field_error(errs, FIELD_INVALID, shown, "must be a standard resource type or fully qualified", "%s", path);
         field_error(errs, FIELD_INVALID, shown, "must be a standard resource for containers", "%s", path);
+    }
     else if (!amount_overcommits(name) && strncmp(name, "requests.", 9) == 0)
         field_error(errs, FIELD_INVALID, shown, "doesn't follow extended resource name standard", "%s", path);
 }
@@ -99,5 +101,6 @@ void amount_check_quota_name(struct field_errors *errs, const char *name, const 
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (strcmp(name, known[i]) == 0)
             return;
+    field_error(errs, FIELD_INVALID, shown, "must be a standard resource type or fully qualified", "%s", path);
     field_error(errs, FIELD_INVALID, shown, "must be a standard resource for quota", "%s", path);
 }

@@ -106,6 +106,8 @@ static void check_names(struct field_errors *errs, const json_t *names)
     size_t i;
     json_t *v;
 
+    check_text(errs, names, "singular", "spec.names.singular");
+    check_text(errs, names, "listKind", "spec.names.listKind");
     check_dns1035(errs, json_object_get(names, "plural"), "spec.names.plural");
     check_dns1035(errs, json_object_get(names, "singular"), "spec.names.singular");
     check_kind(errs, json_object_get(names, "kind"), "spec.names.kind");
@@ -127,7 +129,7 @@ static void check_versions(struct field_errors *errs, const json_t *spec)
         stored += json_bool_or(v, "storage", false);
         check_dns1035(errs, json_object_get(v, "name"), check_path(errs, "spec.versions[%zu].name", i));
         if (!json_at(v, "schema.openAPIV3Schema"))
-            field_error(errs, FIELD_REQUIRED, NULL, "schemas are required", "spec.versions[%zu].schema.openAPIV3Schema", i);
+            field_error(errs, FIELD_REQUIRED, NULL, "", "spec.versions[%zu].schema.openAPIV3Schema", i);
         for (size_t j = 0; j < i; j++)
             if (same_member(v, json_array_get(versions, j), "name")) {
                 field_error(errs, FIELD_INVALID, versions, "must contain unique version names", "spec.versions");
@@ -157,7 +159,11 @@ static void definition_validate(struct ctx *ctx, const json_t *definition, struc
         field_error(errs, FIELD_INVALID, json_object_get(spec, "preserveUnknownFields"),
                     "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
                     "spec.preserveUnknownFields");
+    CHECK_ONE_OF(errs, json_object_get(spec, "scope"), false, "spec.scope", "Cluster", "Namespaced");
     check_names(errs, json_object_get(spec, "names"));
+    if (json_array_size(json_at(definition, "status.storedVersions")) == 0)
+        field_error(errs, FIELD_INVALID, json_at(definition, "status.storedVersions"), "must have at least one stored version",
+                    "status.storedVersions");
     check_versions(errs, spec);
     if (is_text(spec, "conversion.strategy", "Webhook") && !json_at(spec, "conversion.webhook.clientConfig"))
         field_error(errs, FIELD_REQUIRED, NULL, "required when strategy is set to Webhook", "spec.conversion.webhook.clientConfig");

@@ -19,15 +19,16 @@ void workload_check_selector(const json_t *spec, const char *lower, struct field
     const json_t *selector = json_object_get(spec, "selector"), *labels = json_at(spec, "template.metadata.labels");
     size_t before = errs->n;
 
-    if (!selector) {
-        field_error(errs, FIELD_REQUIRED, NULL, "", "spec.selector");
-        /* a selector that is not there selects nothing */
+    if (!json_is_object(selector)) {
+        /* the schema says that it is missing; and one that is not there selects nothing */
         field_error(errs, FIELD_INVALID, labels, "`selector` does not match template `labels`", "spec.template.metadata.labels");
         return;
     }
     check_selector(errs, selector, "spec.selector");
     if (is_empty_selector(selector))
         field_error(errs, FIELD_INVALID, selector, arena_printf(errs->arena, "empty selector is invalid for %s", lower), "spec.selector");
+    else if (errs->n > before && strcmp(lower, "daemonset") != 0)
+        field_error(errs, FIELD_INVALID, selector, strcmp(lower, "deployment") == 0 ? "invalid label selector" : "", "spec.selector");
     else if (errs->n == before && !selector_matches(errs, selector, labels))
         field_error(errs, FIELD_INVALID, labels, "`selector` does not match template `labels`", "spec.template.metadata.labels");
 }
@@ -183,15 +184,13 @@ static json_t *template_with_claims(const json_t *spec)
 
 void stateful_set_validate(struct ctx *ctx, const json_t *set, struct field_errors *errs)
 {
-    const json_t *spec = json_object_get(set, "spec"), *policy = json_object_get(spec, "podManagementPolicy");
+    const json_t *spec = json_object_get(set, "spec");
     AUTO(json) json_t *template = template_with_claims(spec);
 
     (void)ctx;
-    if (json_string_length(policy) && !is_text(spec, "podManagementPolicy", "OrderedReady") &&
-        !is_text(spec, "podManagementPolicy", "Parallel"))
-        field_error(errs, FIELD_INVALID, policy, "must be 'OrderedReady' or 'Parallel'", "spec.podManagementPolicy");
     check_set_strategy(errs, spec);
-    check_counts(errs, spec);
+    check_not_negative(errs, json_object_get(spec, "replicas"), "spec.replicas");
+    check_not_negative(errs, json_object_get(spec, "minReadySeconds"), "spec.minReadySeconds");
     check_not_negative(errs, json_at(spec, "ordinals.start"), "spec.ordinals.start");
     if (*json_str_or(spec, "serviceName", ""))
         check_name(errs, json_object_get(spec, "serviceName"), name_is_dns_label, "spec.serviceName");
@@ -267,7 +266,8 @@ void daemon_set_validate_status(struct ctx *ctx, const json_t *set, const json_t
 void revision_validate(struct ctx *ctx, const json_t *revision, struct field_errors *errs)
 {
     (void)ctx;
-    check_member(errs, revision, "data", "data");
+    if (!json_is_object(json_object_get(revision, "data")))
+        field_error(errs, FIELD_REQUIRED, NULL, "data is mandatory", "data");
     check_not_negative(errs, json_object_get(revision, "revision"), "revision");
 }
 

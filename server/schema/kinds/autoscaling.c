@@ -43,8 +43,11 @@ static void hpa_default(json_t *hpa)
     if (!json_is_object(spec))
         return;
     set_int(spec, "minReplicas", 1);
-    if (is_v1(hpa))
-        return; /* the target comes with the conversion */
+    if (is_v1(hpa)) { /* as the conversion has it */
+        if (!meta_annotation(hpa, "autoscaling.alpha.kubernetes.io/metrics"))
+            set_int(spec, "targetCPUUtilizationPercentage", 80);
+        return;
+    }
     if (json_array_size(json_object_get(spec, "metrics")) == 0)
         json_object_set_new(spec, "metrics",
                             json_pack("[{s:s,s:{s:s,s:{s:s,s:i}}}]", "type", "Resource", "resource", "name", "cpu", "target", "type",
@@ -153,6 +156,18 @@ static void check_rules(struct field_errors *errs, const json_t *rules, const ch
     }
 }
 
+/* Whether something beside the pods themselves is measured. */
+static bool scales_from_zero(const json_t *spec)
+{
+    size_t i;
+    json_t *metric;
+
+    json_array_foreach(json_object_get(spec, "metrics"), i, metric)
+        if (is_text(metric, "type", "Object") || is_text(metric, "type", "External"))
+            return true;
+    return false;
+}
+
 static void hpa_validate(struct ctx *ctx, const json_t *hpa, struct field_errors *errs)
 {
     const json_t *spec = json_object_get(hpa, "spec"), *least = json_object_get(spec, "minReplicas"),
@@ -161,10 +176,13 @@ static void hpa_validate(struct ctx *ctx, const json_t *hpa, struct field_errors
     json_t *metric;
 
     (void)ctx;
-    if (least && json_integer_value(least) < 1)
-        field_error(errs, FIELD_INVALID, least, "must be greater than or equal to 1", "spec.minReplicas");
+    if (least && json_integer_value(least) < 0)
+        field_error(errs, FIELD_INVALID, least, "must be greater than or equal to 0", "spec.minReplicas");
+    if (least && json_integer_value(least) == 0 && !scales_from_zero(spec))
+        field_error(errs, FIELD_FORBIDDEN, NULL,
+                    "must specify at least one Object or External metric to support scaling to zero replicas", "spec.metrics");
     if (json_integer_value(most) == 0)
-        field_error(errs, FIELD_REQUIRED, NULL, "must be set and greater than 0", "spec.maxReplicas");
+        field_error(errs, FIELD_REQUIRED, NULL, "", "spec.maxReplicas");
     else if (json_integer_value(most) < 0)
         field_error(errs, FIELD_INVALID, most, "must be greater than or equal to 1", "spec.maxReplicas");
     AUTO(json) json_t *shown = json_integer(json_integer_value(most));

@@ -148,6 +148,7 @@ void job_validate(struct ctx *ctx, const json_t *job, struct field_errors *errs)
     check_job_spec(errs, spec, "spec");
     if (!selector) {
         field_error(errs, FIELD_REQUIRED, NULL, "", "spec.selector");
+        field_error(errs, FIELD_INVALID, labels, "`selector` does not match template `labels`", "spec.template.metadata.labels");
         return;
     }
     before = errs->n;

@@ -31,7 +31,7 @@ bool check_text(struct field_errors *errs, const json_t *o, const char *key, con
 
 bool check_member(struct field_errors *errs, const json_t *o, const char *key, const char *path)
 {
-    if (json_object_get(o, key))
+    if (json_object_get(o, key) && !json_is_null(json_object_get(o, key)))
         return true;
     field_error(errs, FIELD_REQUIRED, NULL, "", "%s", path);
     return false;

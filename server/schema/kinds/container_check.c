@@ -5,6 +5,7 @@
 #include "server/schema/kinds/pod_spec.h"
 #include "server/schema/kinds/set.h"
 
+#include <ctype.h>
 #include <string.h>
 
 static json_t *empty_text(struct field_errors *errs)
@@ -75,38 +76,60 @@ static void check_ports(struct field_errors *errs, const json_t *ports, const ch
 
 /* --- environment --- */
 
-static bool is_env_field(const char *path)
-{
-    static const char *const known[] = { "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
-                                         "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs" };
+static const char *const env_fields[] = { "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
+                                          "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP",
+                                          "status.podIPs" };
+static const char *const env_resources[] = { "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu",
+                                             "requests.ephemeral-storage", "requests.memory" };
 
-    for (size_t i = 0; i < ARRAY_LEN(known); i++)
-        if (strcmp(path, known[i]) == 0)
-            return true;
-    return strncmp(path, "metadata.annotations['", 22) == 0 || strncmp(path, "metadata.labels['", 17) == 0;
+/* A field of the pod that a variable may show; others of its fields are known but not for variables. */
+static void check_env_field(struct field_errors *errs, const json_t *field, const char *path)
+{
+    static const char *const others[] = { "metadata.labels", "metadata.annotations", "spec.restartPolicy", "spec.schedulerName",
+                                          "spec.hostNetwork", "status.phase" };
+    const char *s = json_string_length(field) ? json_string_value(field) : NULL;
+
+    if (!s || strncmp(s, "metadata.annotations['", 22) == 0 || strncmp(s, "metadata.labels['", 17) == 0)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(env_fields); i++)
+        if (strcmp(s, env_fields[i]) == 0)
+            return;
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        if (strcmp(s, others[i]) == 0) {
+            field_not_supported(errs, s, env_fields, ARRAY_LEN(env_fields), "%s.fieldRef.fieldPath", path);
+            return;
+        }
+    field_error(errs, FIELD_INVALID, field, arena_printf(errs->arena, "error converting fieldPath: field label not supported: %s", s),
+                "%s.fieldRef.fieldPath", path);
+}
+
+static void check_env_resource(struct field_errors *errs, const json_t *resource, const char *path)
+{
+    const char *s = json_string_length(resource) ? json_string_value(resource) : NULL;
+
+    if (s && strncmp(s, "requests.hugepages-", 19) != 0 && strncmp(s, "limits.hugepages-", 17) != 0)
+        check_one_of(errs, resource, false, env_resources, ARRAY_LEN(env_resources), path);
 }
 
 static void check_env_source(struct field_errors *errs, const json_t *env, const char *path)
 {
     static const char *const sources[] = { "fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef" };
-    const json_t *from = json_object_get(env, "valueFrom"), *field = json_at(from, "fieldRef.fieldPath");
+    const json_t *from = json_object_get(env, "valueFrom");
     size_t n = 0;
 
     if (!from)
         return;
     for (size_t i = 0; i < ARRAY_LEN(sources); i++)
         n += json_object_get(from, sources[i]) != NULL;
-    if (json_string_length(field) && !is_env_field(json_string_value(field)))
-        field_error(errs, FIELD_INVALID, field, arena_printf(errs->arena, "error converting fieldPath: field label not supported: %s",
-                                                             json_string_value(field)),
-                    "%s.fieldRef.fieldPath", path);
+    check_env_field(errs, json_at(from, "fieldRef.fieldPath"), path);
+    check_env_resource(errs, json_at(from, "resourceFieldRef.resource"), check_path(errs, "%s.resourceFieldRef.resource", path));
     for (size_t i = 2; i < 4; i++) {
         const json_t *ref = json_object_get(from, sources[i]);
 
         if (!ref)
             continue;
         if (!*json_str_or(ref, "name", ""))
-            field_error(errs, FIELD_REQUIRED, NULL, "", "%s.%s.name", path, sources[i]);
+            field_error(errs, FIELD_INVALID, empty_text(errs), name_is_dns_subdomain(""), "%s.%s.name", path, sources[i]);
         if (*json_str_or(ref, "key", ""))
             check_name(errs, json_object_get(ref, "key"), config_key_invalid, check_path(errs, "%s.%s.key", path, sources[i]));
     }
@@ -196,6 +219,20 @@ static void check_mounts(struct field_errors *errs, const json_t *container, con
 
 /* --- security --- */
 
+void check_seccomp(struct field_errors *errs, const json_t *profile, const char *path)
+{
+    const json_t *local = json_object_get(profile, "localhostProfile");
+
+    if (!profile)
+        return;
+    if (is_text(profile, "type", "Localhost") && !local)
+        field_error(errs, FIELD_REQUIRED, NULL, "must be set when seccomp type is Localhost", "%s.localhostProfile", path);
+    else if (!is_text(profile, "type", "Localhost") && local)
+        field_error(errs, FIELD_INVALID, profile, "can only be set when seccomp type is Localhost", "%s.localhostProfile", path);
+    else
+        check_descending(errs, local, check_path(errs, "%s.localhostProfile", path));
+}
+
 static void check_security(struct field_errors *errs, const json_t *container, const char *path)
 {
     const json_t *sc = json_object_get(container, "securityContext"), *escalate = json_object_get(sc, "allowPrivilegeEscalation");
@@ -204,6 +241,7 @@ static void check_security(struct field_errors *errs, const json_t *container, c
 
     if (!sc)
         return;
+    check_seccomp(errs, json_object_get(sc, "seccompProfile"), check_path(errs, "%s.securityContext.seccompProfile", path));
     check_between(errs, json_object_get(sc, "runAsUser"), 0, INT32_MAX, check_path(errs, "%s.securityContext.runAsUser", path));
     check_between(errs, json_object_get(sc, "runAsGroup"), 0, INT32_MAX, check_path(errs, "%s.securityContext.runAsGroup", path));
     if (!json_is_false(escalate))
@@ -239,6 +277,29 @@ static void check_devices(struct field_errors *errs, const json_t *container, co
     }
 }
 
+static void check_image(struct field_errors *errs, const json_t *image, const char *path)
+{
+    const char *s = json_string_length(image) ? json_string_value(image) : "";
+
+    if (!*s)
+        field_error(errs, FIELD_REQUIRED, NULL, "", "%s.image", path);
+    else if (isspace((unsigned char)*s) || isspace((unsigned char)s[strlen(s) - 1]))
+        field_error(errs, FIELD_INVALID, image, "must not have leading or trailing whitespace", "%s.image", path);
+}
+
+static void check_resizing(struct field_errors *errs, const json_t *container, const char *path)
+{
+    size_t i;
+    json_t *policy;
+
+    json_array_foreach(json_object_get(container, "resizePolicy"), i, policy)
+    {
+        CHECK_ONE_OF(errs, json_object_get(policy, "resourceName"), false, check_path(errs, "%s.resizePolicy", path), "cpu", "memory");
+        CHECK_ONE_OF(errs, json_object_get(policy, "restartPolicy"), false, check_path(errs, "%s.resizePolicy", path), "NotRequired",
+                     "RestartContainer");
+    }
+}
+
 void container_check(const json_t *container, const json_t *spec, const char *path, struct field_errors *errs)
 {
     const json_t *name = json_object_get(container, "name"), *resources = json_object_get(container, "resources");
@@ -246,8 +307,7 @@ void container_check(const json_t *container, const json_t *spec, const char *pa
 
     if (why)
         field_error(errs, FIELD_INVALID, name, why, "%s.name", path);
-    if (!*json_str_or(container, "image", ""))
-        field_error(errs, FIELD_REQUIRED, NULL, "", "%s.image", path);
+    check_image(errs, json_object_get(container, "image"), path);
     check_ports(errs, json_object_get(container, "ports"), path);
     check_env(errs, container, path);
     check_env_from(errs, container, path);
@@ -256,6 +316,7 @@ void container_check(const json_t *container, const json_t *spec, const char *pa
     if (json_object_size(resources))
         resources_validate(resources, check_path(errs, "%s.resources", path), errs);
     check_security(errs, container, path);
+    check_resizing(errs, container, path);
 }
 
 /* --- probes --- */
@@ -308,7 +369,7 @@ static void check_handler(struct field_errors *errs, const json_t *handler, cons
     if (sleep && (json_integer_value(sleep) < 0 || json_integer_value(sleep) > grace))
         field_error(errs, FIELD_INVALID, sleep,
                     arena_printf(errs->arena, "must be non-negative and less than terminationGracePeriodSeconds (%lld)", (long long)grace),
-                    "%s.sleep.seconds", path);
+                    "%s.sleep", path);
 }
 
 static void check_probe(struct field_errors *errs, const json_t *container, const json_t *spec, const char *which, const char *path)
@@ -347,6 +408,4 @@ void container_check_life(const json_t *container, const json_t *spec, const cha
         check_handler(errs, start, spec, check_path(errs, "%s.lifecycle.postStart", path));
     if (stop)
         check_handler(errs, stop, spec, check_path(errs, "%s.lifecycle.preStop", path));
-    if (json_at(container, "lifecycle.stopSignal") && !json_at(spec, "os.name"))
-        field_error(errs, FIELD_FORBIDDEN, NULL, "may not be set for containers with empty `spec.os.name`", "%s.lifecycle.stopSignal", path);
 }

@@ -11,6 +11,8 @@ void container_check_life(const json_t *container, const json_t *spec, const cha
 /* Volumes by name, among the pod's. NULL when there is none. */
 const json_t *volume_named(const json_t *spec, const char *name);
 void volumes_check(const json_t *spec, const char *path, struct field_errors *errs);
+/* A seccomp profile; NULL allowed. */
+void check_seccomp(struct field_errors *errs, const json_t *profile, const char *path);
 /* A path that stays below where it begins: relative, without "..". */
 void check_descending(struct field_errors *errs, const json_t *v, const char *path);
 /* An integer of 1-65535 or a port's name. */

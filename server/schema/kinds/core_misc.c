@@ -131,8 +131,12 @@ static void check_order(struct field_errors *errs, const json_t *item, const cha
     {
         const json_t *most = json_object_get(high, key);
 
+        /* upstream shows the bound, not the default, where a default is out of bounds */
         if (most && amount_cmp(v, most) > 0)
-            field_error(errs, FIELD_INVALID, json_object_get(json_object_get(item, names[4]), key),
+            field_error(errs, FIELD_INVALID,
+                        strcmp(names[4], "default") != 0 ? json_object_get(json_object_get(item, names[4]), key)
+                        : strcmp(names[0], "min") == 0  ? v
+                                                        : most,
                         arena_printf(errs->arena, "%s value %s is greater than %s value %s", names[2], json_string_value(v), names[3],
                                      json_string_value(most)),
                         "%s.%s[%s]", path, names[4], key);

@@ -77,33 +77,63 @@ const char *pod_spec_qos(const json_t *spec)
 
 /* --- preparation --- */
 
-/* Pod-level limits without requests: the same requests. */
+/* What the containers ask for together; a quantity text, NULL when none asks. */
+static json_t *sum_of_requests(const json_t *spec, const char *name)
+{
+    struct quantity sum = { 0 }, one = { 0 };
+    char text[QUANTITY_TEXT_BYTES];
+    bool any = false;
+    size_t i;
+    json_t *c;
+    struct err err;
+
+    json_array_foreach(json_object_get(spec, "containers"), i, c)
+    {
+        const json_t *v = json_object_get(json_at(c, "resources.requests"), name);
+
+        if (!json_is_string(v) || quantity_parse(json_string_value(v), json_string_length(v), &one, &err) < 0)
+            continue;
+        quantity_add(&sum, &one);
+        any = true;
+    }
+    return any ? json_string(quantity_text(&sum, text)) : NULL;
+}
+
+/* Pod-level limits without requests: what the containers request, else the limits. */
 static void default_whole_resources(json_t *spec)
 {
+    static const char *const names[] = { "cpu", "memory" };
     json_t *whole = json_object_get(spec, "resources");
     const json_t *limits = json_object_get(whole, "limits");
 
     if (json_object_size(limits) == 0)
         return;
     json_t *requests = set_object(whole, "requests");
-    if (requests)
-        set_missing(requests, limits);
+    if (!requests)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        json_t *sum = json_object_get(requests, names[i]) ? NULL : sum_of_requests(spec, names[i]);
+
+        if (sum)
+            json_object_set_new(requests, names[i], sum);
+    }
+    set_missing(requests, limits);
 }
 
 static void pod_prepare_create(struct ctx *ctx, json_t *pod)
 {
     json_t *spec = json_object_get(pod, "spec");
     json_t *status = json_object();
+    char now[CLOCK_TEXT_BYTES];
 
-    (void)ctx;
     default_whole_resources(spec);
     json_object_set_new(status, "phase", json_string("Pending"));
     json_object_set_new(status, "qosClass", json_string(pod_spec_qos(spec)));
     if (json_array_size(json_object_get(spec, "schedulingGates")) > 0)
         json_object_set_new(status, "conditions",
-                            json_pack("[{s:s,s:s,s:n,s:n,s:s,s:s}]", "type", "PodScheduled", "status", "False", "lastProbeTime",
-                                      "lastTransitionTime", "reason", "SchedulingGated", "message",
-                                      "Scheduling is blocked due to non-empty scheduling gates"));
+                            json_pack("[{s:s,s:s,s:n,s:s,s:s,s:s}]", "type", "PodScheduled", "status", "False", "lastProbeTime",
+                                      "lastTransitionTime", clock_time_text(clock_wall_s(ctx->clock), now), "reason", "SchedulingGated",
+                                      "message", "Scheduling is blocked due to non-empty scheduling gates"));
     json_object_set_new(pod, "status", status);
 }
 

@@ -8,18 +8,19 @@
 
 #include <string.h>
 
-static void check_host_network(struct field_errors *errs, const json_t *spec)
+/* Tokens are of an account. */
+static void check_tokens(struct field_errors *errs, const json_t *spec)
 {
     size_t i, j;
-    json_t *container, *port;
+    json_t *volume, *source;
 
-    if (!json_bool_or(spec, "hostNetwork", false))
+    if (*json_str_or(spec, "serviceAccountName", ""))
         return;
-    json_array_foreach(json_object_get(spec, "containers"), i, container)
-        json_array_foreach(json_object_get(container, "ports"), j, port)
-            if (json_int_or(port, "hostPort", 0) != json_int_or(port, "containerPort", 0))
-                field_error(errs, FIELD_INVALID, json_object_get(port, "hostPort"),
-                            "must match `containerPort` when `hostNetwork` is true", "spec.containers[%zu].ports[%zu].hostPort", i, j);
+    json_array_foreach(json_object_get(spec, "volumes"), i, volume)
+        json_array_foreach(json_at(volume, "projected.sources"), j, source)
+            if (json_object_get(source, "serviceAccountToken"))
+                field_error(errs, FIELD_FORBIDDEN, NULL, "must not be specified when serviceAccountName is not set",
+                            "spec.volumes[%zu].projected.sources[%zu].serviceAccountToken", i, j);
 }
 
 void pod_validate(struct ctx *ctx, const json_t *pod, struct field_errors *errs)
@@ -28,7 +29,7 @@ void pod_validate(struct ctx *ctx, const json_t *pod, struct field_errors *errs)
 
     (void)ctx;
     pod_spec_validate(spec, "spec", errs);
-    check_host_network(errs, spec);
+    check_tokens(errs, spec);
 }
 
 int pod_begin(struct ctx *ctx, struct kind_env *env, json_t *pod, const json_t *old, bool dry_run, struct err *err)

@@ -147,7 +147,6 @@ static void check_families(struct field_errors *errs, const json_t *families)
 
     json_array_foreach(families, i, f)
     {
-        CHECK_ONE_OF(errs, f, false, check_path(errs, "spec.ipFamilies[%zu]", i), "IPv4", "IPv6");
         for (size_t j = 0; j < i; j++)
             if (json_equal(f, json_array_get(families, j))) {
                 field_error(errs, FIELD_DUPLICATE, f, "", "spec.ipFamilies[%zu]", i);
@@ -205,6 +204,8 @@ void service_validate(struct ctx *ctx, const json_t *service, struct field_error
     if (json_array_size(ports) == 0 && !is_headless(spec) && !is_text(spec, "type", "ExternalName"))
         field_error(errs, FIELD_REQUIRED, NULL, "", "spec.ports");
     check_type(errs, spec);
+    json_array_foreach(json_object_get(spec, "loadBalancerSourceRanges"), i, ip)
+        check_name(errs, ip, cidr_invalid, check_path(errs, "spec.LoadBalancerSourceRanges[%zu]", i));
     for (i = 0; i < json_array_size(ports); i++)
         check_one_port(errs, ports, i, spec);
     check_labels(errs, json_object_get(spec, "selector"), "spec.selector");

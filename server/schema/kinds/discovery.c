@@ -66,7 +66,7 @@ static void check_endpoint(struct field_errors *errs, const json_t *endpoint, co
     json_t *v;
 
     if (json_array_size(addresses) == 0)
-        field_error(errs, FIELD_REQUIRED, NULL, "must contain at least 1 address", "%s", path);
+        field_error(errs, FIELD_REQUIRED, NULL, "", "%s", path);
     if (json_array_size(addresses) > ADDRESSES_MAX)
         too_many(errs, addresses, ADDRESSES_MAX, path);
     json_array_foreach(addresses, i, v) check_address(errs, v, type, path, i);
@@ -84,6 +84,8 @@ static void slice_validate(struct ctx *ctx, const json_t *slice, struct field_er
     json_t *v;
 
     (void)ctx;
+    if (!*type)
+        field_error(errs, FIELD_REQUIRED, NULL, "", "addressType");
     if (json_array_size(ports) > PORTS_MAX) {
         too_many(errs, ports, PORTS_MAX, "ports");
         return;

@@ -75,16 +75,16 @@ static void level_default(json_t *level)
 static void level_validate(struct ctx *ctx, const json_t *level, struct field_errors *errs)
 {
     const json_t *spec = json_object_get(level, "spec"), *limited = json_object_get(spec, "limited");
-    bool is_exempt = is_text(spec, "type", "Exempt"), is_limited = is_text(spec, "type", "Limited");
+    bool is_limited = is_text(spec, "type", "Limited");
 
     (void)ctx;
     CHECK_ONE_OF(errs, json_object_get(spec, "type"), false, "spec.type", "Exempt", "Limited");
-    if (is_exempt && limited)
-        field_error(errs, FIELD_FORBIDDEN, NULL, "must be nil if the type is not Limited", "spec.limited");
+    if (!is_limited && limited)
+        field_error(errs, FIELD_FORBIDDEN, NULL, "", "spec.limited");
     if (is_limited && json_object_get(spec, "exempt"))
-        field_error(errs, FIELD_FORBIDDEN, NULL, "must be nil if the type is Limited", "spec.exempt");
+        field_error(errs, FIELD_FORBIDDEN, NULL, "", "spec.exempt");
     if (is_limited && !limited)
-        field_error(errs, FIELD_REQUIRED, NULL, "must not be empty when type is Limited", "spec.limited");
+        field_error(errs, FIELD_REQUIRED, NULL, "", "spec.limited");
     check_not_negative(errs, json_object_get(limited, "nominalConcurrencyShares"), "spec.limited.nominalConcurrencyShares");
     check_between(errs, json_object_get(limited, "lendablePercent"), 0, 100, "spec.limited.lendablePercent");
 }

@@ -244,7 +244,9 @@ static void class_validate(struct ctx *ctx, const json_t *class, struct field_er
     const char *s = json_string_value(controller), *slash = s ? strchr(s, '/') : NULL;
 
     (void)ctx;
-    if (s && *s && !slash)
+    if (!s || !*s)
+        field_error(errs, FIELD_REQUIRED, NULL, "", "spec.controller");
+    else if (!slash)
         field_error(errs, FIELD_INVALID, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")", "spec.controller");
     if (s && strlen(s) > 250)
         field_error(errs, FIELD_TOO_LONG, NULL, "may not be more than 250 bytes", "spec.controller");
@@ -323,7 +325,7 @@ static void address_validate_update(struct ctx *ctx, const json_t *address, cons
 
 static const char *address_name_invalid(const char *name)
 {
-    return ip_invalid(name) ? "must be a valid IP address in canonical form" : NULL;
+    return ip_invalid(name);
 }
 
 static void address_cells(struct ctx *ctx, const json_t *address, json_t *cells)

@@ -161,6 +161,24 @@ static void check_ephemeral_containers(struct field_errors *errs, const json_t *
 
 /* --- the rest of the spec --- */
 
+static void check_host_network(struct field_errors *errs, const json_t *spec, const char *path)
+{
+    size_t i, j;
+    json_t *container, *port;
+
+    if (!json_bool_or(spec, "hostNetwork", false))
+        return;
+    json_array_foreach(json_object_get(spec, "containers"), i, container)
+        json_array_foreach(json_object_get(container, "ports"), j, port)
+        {
+            int64_t number = json_int_or(port, "hostPort", 0);
+
+            if (number && number != json_int_or(port, "containerPort", 0))
+                field_error(errs, FIELD_INVALID, json_object_get(port, "hostPort"),
+                            "must match `containerPort` when `hostNetwork` is true", "%s.containers[%zu].ports[%zu].hostPort", path, i, j);
+        }
+}
+
 static void check_dns(struct field_errors *errs, const json_t *spec, const char *path)
 {
     const json_t *config = json_object_get(spec, "dnsConfig"), *servers = json_object_get(config, "nameservers"),
@@ -216,6 +234,16 @@ static void check_toleration(struct field_errors *errs, const json_t *t, const c
                      "NoExecute");
 }
 
+/* One constraint for a key and what to do about it; the earlier one is blamed. */
+static void check_repeated(struct field_errors *errs, const json_t *c, const json_t *earlier, const char *path, size_t j)
+{
+    const char *key = json_str_or(c, "topologyKey", ""), *what = json_str_or(c, "whenUnsatisfiable", "");
+    AUTO(json) json_t *shown = json_strf("{%s, %s}", key, what);
+
+    if (is_text(earlier, "topologyKey", key) && is_text(earlier, "whenUnsatisfiable", what))
+        field_error(errs, FIELD_DUPLICATE, shown, "", "%s.topologySpreadConstraints[%zu].{topologyKey, whenUnsatisfiable}", path, j);
+}
+
 static void check_spreading(struct field_errors *errs, const json_t *spec, const char *path)
 {
     const json_t *list = json_object_get(spec, "topologySpreadConstraints");
@@ -227,7 +255,10 @@ static void check_spreading(struct field_errors *errs, const json_t *spec, const
         const char *at = check_path(errs, "%s.topologySpreadConstraints[%zu]", path, i);
         const json_t *domains = json_object_get(c, "minDomains");
 
-        check_positive(errs, json_object_get(c, "maxSkew"), check_path(errs, "%s.maxSkew", at));
+        if (json_int_or(c, "maxSkew", 0) <= 0)
+            field_error(errs, FIELD_INVALID, json_object_get(c, "maxSkew"), "must be greater than zero", "%s.maxSkew", at);
+        for (size_t j = 0; j < i; j++)
+            check_repeated(errs, c, json_array_get(list, j), path, j);
         if (!*json_str_or(c, "topologyKey", ""))
             field_error(errs, FIELD_REQUIRED, NULL, "can not be empty", "%s.topologyKey", at);
         check_positive(errs, domains, check_path(errs, "%s.minDomains", at));
@@ -253,9 +284,6 @@ static void check_lists(struct field_errors *errs, const json_t *spec, const cha
     size_t i;
     json_t *v;
 
-    json_array_foreach(json_object_get(spec, "imagePullSecrets"), i, v)
-        if (!*json_str_or(v, "name", ""))
-            field_error(errs, FIELD_REQUIRED, NULL, "", "%s.imagePullSecrets[%zu].name", path, i);
     json_array_foreach(json_object_get(spec, "tolerations"), i, v)
         check_toleration(errs, v, check_path(errs, "%s.tolerations[%zu]", path, i));
     json_array_foreach(json_object_get(spec, "hostAliases"), i, v)
@@ -264,7 +292,11 @@ static void check_lists(struct field_errors *errs, const json_t *spec, const cha
         check_name(errs, json_object_get(v, "conditionType"), label_key_invalid,
                    check_path(errs, "%s.readinessGates[%zu].conditionType", path, i));
     json_array_foreach(json_object_get(spec, "schedulingGates"), i, v)
+    {
         check_name(errs, json_object_get(v, "name"), label_key_invalid, check_path(errs, "%s.schedulingGates[%zu]", path, i));
+        if (name_used(json_object_get(spec, "schedulingGates"), i, json_str_or(v, "name", "")))
+            field_error(errs, FIELD_DUPLICATE, json_object_get(v, "name"), "", "%s.schedulingGates[%zu]", path, i);
+    }
 }
 
 static void check_security(struct field_errors *errs, const json_t *spec, const char *path)
@@ -277,6 +309,7 @@ static void check_security(struct field_errors *errs, const json_t *spec, const 
     for (size_t k = 0; k < ARRAY_LEN(ids); k++)
         if (json_object_get(sc, ids[k]))
             check_between(errs, json_object_get(sc, ids[k]), 0, INT32_MAX, check_path(errs, "%s.securityContext.%s", path, ids[k]));
+    check_seccomp(errs, json_object_get(sc, "seccompProfile"), check_path(errs, "%s.securityContext.seccompProfile", path));
     json_array_foreach(json_object_get(sc, "supplementalGroups"), i, v)
         check_between(errs, v, 0, INT32_MAX, check_path(errs, "%s.securityContext.supplementalGroups[%zu]", path, i));
     if (json_bool_or(spec, "hostPID", false) && json_bool_or(spec, "shareProcessNamespace", false))
@@ -287,8 +320,7 @@ static void check_security(struct field_errors *errs, const json_t *spec, const 
 
         for (size_t k = 0; k < ARRAY_LEN(host); k++)
             if (json_bool_or(spec, host[k], false))
-                field_error(errs, FIELD_FORBIDDEN, NULL,
-                            arena_printf(errs->arena, "when `%s` is true, `hostUsers` must be true or unset", host[k]), "%s.hostUsers", path);
+                field_error(errs, FIELD_FORBIDDEN, NULL, "when `hostUsers` is false", "%s.%s", path, host[k]);
     }
 }
 
@@ -311,6 +343,27 @@ static void check_names(struct field_errors *errs, const json_t *spec, const cha
     }
 }
 
+static void check_node_term(struct field_errors *errs, const json_t *term, const char *path)
+{
+    size_t i;
+    json_t *e;
+
+    json_array_foreach(json_object_get(term, "matchExpressions"), i, e)
+    {
+        const char *op = json_str_or(e, "operator", ""), *at = check_path(errs, "%s.matchExpressions[%zu]", path, i);
+        size_t n = json_array_size(json_object_get(e, "values"));
+
+        if ((strcmp(op, "In") == 0 || strcmp(op, "NotIn") == 0) && n == 0)
+            field_error(errs, FIELD_REQUIRED, NULL, "must be specified when `operator` is 'In' or 'NotIn'", "%s.values", at);
+        if ((strcmp(op, "Exists") == 0 || strcmp(op, "DoesNotExist") == 0) && n > 0)
+            field_error(errs, FIELD_FORBIDDEN, NULL, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'", "%s.values", at);
+        if ((strcmp(op, "Gt") == 0 || strcmp(op, "Lt") == 0) && n != 1)
+            field_error(errs, FIELD_REQUIRED, NULL, "must be specified single value when `operator` is 'Lt' or 'Gt'", "%s.values", at);
+        if (*json_str_or(e, "key", ""))
+            check_name(errs, json_object_get(e, "key"), label_key_invalid, check_path(errs, "%s.key", at));
+    }
+}
+
 static void check_affinity(struct field_errors *errs, const json_t *spec, const char *path)
 {
     static const char *const kinds[] = { "podAffinity", "podAntiAffinity" };
@@ -322,6 +375,9 @@ static void check_affinity(struct field_errors *errs, const json_t *spec, const 
     if (node && json_array_size(json_object_get(node, "nodeSelectorTerms")) == 0)
         field_error(errs, FIELD_REQUIRED, NULL, "must have at least one node selector term",
                     "%s.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms", path);
+    json_array_foreach(json_object_get(node, "nodeSelectorTerms"), i, term)
+        check_node_term(errs, term, check_path(errs, "%s.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution."
+                                                     "nodeSelectorTerms[%zu]", path, i));
     json_array_foreach(json_at(affinity, "nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution"), i, term)
         if (json_int_or(term, "weight", 0) < 1 || json_int_or(term, "weight", 0) > 100)
             field_error(errs, FIELD_INVALID, json_object_get(term, "weight"), "must be in the range 1-100",
@@ -335,6 +391,8 @@ static void check_affinity(struct field_errors *errs, const json_t *spec, const 
             check_selector(errs, json_object_get(term, "labelSelector"), check_path(errs, "%s.labelSelector", at));
             if (!*json_str_or(term, "topologyKey", ""))
                 field_error(errs, FIELD_REQUIRED, NULL, "can not be empty", "%s.topologyKey", at);
+            else
+                check_name(errs, json_object_get(term, "topologyKey"), label_key_invalid, check_path(errs, "%s.topologyKey", at));
         }
         json_array_foreach(json_object_get(kind, "preferredDuringSchedulingIgnoredDuringExecution"), i, term)
             if (json_int_or(term, "weight", 0) < 1 || json_int_or(term, "weight", 0) > 100)
@@ -352,6 +410,7 @@ void pod_spec_validate(const json_t *spec, const char *path, struct field_errors
     volumes_check(spec, path, errs);
     check_containers(errs, spec, path);
     check_init_containers(errs, spec, path);
+    check_host_network(errs, spec, path);
     check_ephemeral_containers(errs, spec, path);
     if (json_object_get(spec, "resources"))
         resources_validate(json_object_get(spec, "resources"), check_path(errs, "%s.resources", path), errs);

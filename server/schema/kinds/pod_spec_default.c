@@ -26,7 +26,7 @@ static void default_http(json_t *action)
         set_text(http, "path", "/");
         set_text(http, "scheme", "HTTP");
     }
-    if (json_is_object(grpc) && !json_object_get(grpc, "service"))
+    if (json_is_object(grpc) && !member(grpc, "service"))
         json_object_set_new(grpc, "service", json_string(""));
 }
 
@@ -67,6 +67,7 @@ static void default_container(json_t *c)
     default_probe(json_object_get(c, "startupProbe"));
     default_http(json_at(c, "lifecycle.postStart"));
     default_http(json_at(c, "lifecycle.preStop"));
+    json_del(c, "lifecycle.stopSignal"); /* upstream has it behind a gate that is off */
     default_env(json_object_get(c, "env"));
 }
 
@@ -128,7 +129,7 @@ static void default_volume(json_t *volume)
     if (json_is_object(source))
         default_projected(source);
     source = json_object_get(volume, "hostPath");
-    if (json_is_object(source) && !json_object_get(source, "type"))
+    if (json_is_object(source) && !member(source, "type"))
         json_object_set_new(source, "type", json_string(""));
     default_ephemeral(json_object_get(volume, "ephemeral"));
     source = json_object_get(volume, "image");

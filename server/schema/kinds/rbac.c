@@ -27,7 +27,7 @@ static void check_rules(struct field_errors *errs, const json_t *role, bool name
         const json_t *urls = json_object_get(rule, "nonResourceURLs");
 
         if (!is_filled(rule, "verbs"))
-            field_error(errs, FIELD_REQUIRED, NULL, "verbs must contain at least one value", "rules[%zu].verbs", i);
+            field_error(errs, FIELD_REQUIRED, NULL, "", "rules[%zu].verbs", i);
         if (json_array_size(urls) > 0) {
             if (namespaced)
                 field_error(errs, FIELD_INVALID, urls, "namespaced rules cannot apply to non-resource URLs", "rules[%zu].nonResourceURLs", i);

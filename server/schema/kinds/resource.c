@@ -58,7 +58,7 @@ static void check_devices(struct field_errors *errs, const json_t *devices, cons
             check_name(errs, name, name_is_dns_label, check_path(errs, "%s.name", at));
         for (size_t j = 0; j < i; j++)
             if (same_member(r, json_array_get(requests, j), "name")) {
-                field_error(errs, FIELD_DUPLICATE, name, "", "%s.name", at);
+                field_error(errs, FIELD_DUPLICATE, r, "", "%s", at);
                 break;
             }
         if (!json_object_get(r, "exactly") && json_array_size(json_object_get(r, "firstAvailable")) == 0)
@@ -113,7 +113,11 @@ static void slice_validate(struct ctx *ctx, const json_t *slice, struct field_er
     if (json_array_size(json_object_get(spec, "sharedCounters")) == 0 && n == 0)
         field_error(errs, FIELD_REQUIRED, NULL,
                     "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required", "spec");
-    check_name(errs, json_object_get(spec, "driver"), name_is_dns_subdomain, "spec.driver");
+    if (json_int_or(spec, "pool.resourceSliceCount", 0) <= 0) {
+        AUTO(json) json_t *zero = json_integer(json_int_or(spec, "pool.resourceSliceCount", 0));
+
+        field_error(errs, FIELD_INVALID, zero, "must be greater than zero", "spec.pool.resourceSliceCount");
+    }
 }
 
 static void slice_validate_update(struct ctx *ctx, const json_t *slice, const json_t *old, struct field_errors *errs)

@@ -2,9 +2,16 @@
 
 #include <string.h>
 
+json_t *member(const json_t *o, const char *key)
+{
+    json_t *v = json_object_get(o, key);
+
+    return json_is_null(v) ? NULL : v;
+}
+
 void set_text(json_t *o, const char *key, const char *value)
 {
-    const json_t *v = json_object_get(o, key);
+    const json_t *v = member(o, key);
 
     if (!v || (json_is_string(v) && json_string_length(v) == 0))
         json_object_set_new(o, key, json_string(value));
@@ -12,13 +19,13 @@ void set_text(json_t *o, const char *key, const char *value)
 
 void set_int(json_t *o, const char *key, int64_t value)
 {
-    if (!json_object_get(o, key))
+    if (!member(o, key))
         json_object_set_new(o, key, json_integer(value));
 }
 
 void set_int_zero(json_t *o, const char *key, int64_t value)
 {
-    const json_t *v = json_object_get(o, key);
+    const json_t *v = member(o, key);
 
     if (!v || (json_is_integer(v) && json_integer_value(v) == 0))
         json_object_set_new(o, key, json_integer(value));
@@ -26,13 +33,13 @@ void set_int_zero(json_t *o, const char *key, int64_t value)
 
 void set_bool(json_t *o, const char *key, bool value)
 {
-    if (!json_object_get(o, key))
+    if (!member(o, key))
         json_object_set_new(o, key, json_boolean(value));
 }
 
 json_t *set_object(json_t *o, const char *key)
 {
-    json_t *v = json_object_get(o, key);
+    json_t *v = member(o, key);
 
     if (!v && json_is_object(o)) {
         v = json_object();

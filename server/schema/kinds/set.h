@@ -3,6 +3,7 @@
 /* set - defaults of single members: written only where nothing is. Thread: the tree's. */
 #include "lib/json.h"
 
+/* Null counts as absent everywhere: it is how members that are always written are kept. */
 /* Absent or "". */
 void set_text(json_t *o, const char *key, const char *value);
 void set_int(json_t *o, const char *key, int64_t value); /* absent */
@@ -11,6 +12,8 @@ void set_bool(json_t *o, const char *key, bool value);   /* absent */
 void set_int_zero(json_t *o, const char *key, int64_t value);
 /* The member as an object, made when absent; NULL when it is something else. Borrowed. */
 json_t *set_object(json_t *o, const char *key);
+/* The member when it is there and not null; else NULL. */
+json_t *member(const json_t *o, const char *key);
 /* Copies members of `from` that `to` has not. */
 void set_missing(json_t *to, const json_t *from);
 /* Whether the member is there and the text is `value`. */

@@ -86,6 +86,7 @@ static void driver_validate(struct ctx *ctx, const json_t *driver, struct field_
     json_t *mode;
 
     (void)ctx;
+    CHECK_ONE_OF(errs, json_at(driver, "spec.fsGroupPolicy"), false, "spec.fsGroupPolicy", "File", "None", "ReadWriteOnceWithFSType");
     if (strlen(meta_name(driver)) > 63)
         field_error(errs, FIELD_TOO_LONG, NULL, "may not be more than 63 bytes", "metadata.name");
     json_array_foreach(json_at(driver, "spec.volumeLifecycleModes"), i, mode)
@@ -198,6 +199,13 @@ static void attributes_validate_update(struct ctx *ctx, const json_t *class, con
     check_immutable(errs, class, old, "parameters");
 }
 
+static void attributes_validate(struct ctx *ctx, const json_t *class, struct field_errors *errs)
+{
+    (void)ctx;
+    if (json_object_size(json_object_get(class, "parameters")) == 0)
+        field_error(errs, FIELD_REQUIRED, NULL, "must contain at least one key/value pair", "parameters");
+}
+
 static void attributes_cells(struct ctx *ctx, const json_t *class, json_t *cells)
 {
     cell_path(cells, class, "driverName", "");
@@ -216,7 +224,7 @@ const struct kind_ops kinds_storage[] = {
       .no_generation = true },
     { .group = storage_group, .kind = "VolumeAttachment", .validate = attachment_validate,
       .validate_update = attachment_validate_update, .cells = attachment_cells, .return_deleted = true, .no_generation = true },
-    { .group = storage_group, .kind = "VolumeAttributesClass", .validate_update = attributes_validate_update,
+    { .group = storage_group, .kind = "VolumeAttributesClass", .validate = attributes_validate, .validate_update = attributes_validate_update,
       .cells = attributes_cells, .return_deleted = true, .unconditional_update = true, .no_generation = true },
     { 0 },
 };

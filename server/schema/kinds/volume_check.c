@@ -41,6 +41,8 @@ static void check_items(struct field_errors *errs, const json_t *source, const c
         if (json_string_length(where) > 2 && strncmp(json_string_value(where), "..", 2) == 0 && json_string_value(where)[2] != '/')
             field_error(errs, FIELD_INVALID, where, "must not start with '..'", "%s.path", at);
         check_mode(errs, json_object_get(item, "mode"), check_path(errs, "%s.mode", at));
+        if (!json_object_get(item, "key") && !json_object_get(item, "fieldRef") && !json_object_get(item, "resourceFieldRef"))
+            field_error(errs, FIELD_REQUIRED, NULL, "one of fieldRef and resourceFieldRef is required", "%s", path);
     }
 }
 
@@ -64,14 +66,12 @@ static void check_projected(struct field_errors *errs, const json_t *projected, 
             if (!one)
                 continue;
             if (n++)
-                field_error(errs, FIELD_FORBIDDEN, NULL, "may not specify more than 1 volume type per source", "%s.%s", at, kinds[k]);
+                field_error(errs, FIELD_FORBIDDEN, NULL, "may not specify more than 1 volume type per source", "%s", at);
             if (k < 2)
                 check_text(errs, one, "name", check_path(errs, "%s.%s.name", at, kinds[k]));
             if (k < 3)
                 check_items(errs, one, check_path(errs, "%s.%s", at, kinds[k]));
         }
-        if (n == 0)
-            field_error(errs, FIELD_REQUIRED, NULL, "must specify a volume type", "%s", at);
         if (token && json_int_or(token, "expirationSeconds", 3600) < 600)
             field_error(errs, FIELD_INVALID, json_object_get(token, "expirationSeconds"), "may not specify a duration less than 10 minutes",
                         "%s.serviceAccountToken.expirationSeconds", at);
@@ -116,6 +116,11 @@ static void check_source(struct field_errors *errs, const json_t *source, const 
 
         if (check_member(errs, source, "volumeClaimTemplate", check_path(errs, "%s.volumeClaimTemplate", path)))
             volume_claim_spec_validate(json_object_get(template, "spec"), check_path(errs, "%s.volumeClaimTemplate.spec", path), errs);
+    } else if (strcmp(kind, "nfs") == 0) {
+        const json_t *where = json_object_get(source, "path");
+
+        if (!json_string_length(where) || json_string_value(where)[0] != '/')
+            field_error(errs, FIELD_INVALID, where, "must be an absolute path", "%s.path", path);
     } else if (strcmp(kind, "image") == 0) {
         check_text(errs, source, "reference", check_path(errs, "%s.reference", path));
     }
