@@ -153,6 +153,40 @@ static void validate_immutable(struct field_errors *errs, const json_t *object, 
         field_error(errs, FIELD_INVALID, a, "field is immutable", "%s", path);
 }
 
+static bool has_text(const json_t *list, const char *text)
+{
+    size_t i = 0;
+    json_t *v = NULL;
+
+    json_array_foreach((json_t *)list, i, v)
+    {
+        if (strcmp(json_string_value(v), text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whoever deletes must be able to trust that the list only shrinks. */
+static void validate_no_new_finalizers(struct field_errors *errs, const json_t *object, const json_t *old)
+{
+    size_t i = 0, n = 0;
+    json_t *f = NULL;
+    AUTO(buf) struct buf extra = { 0 };
+
+    if (!*json_str_or(old, "metadata.deletionTimestamp", ""))
+        return;
+    json_array_foreach(json_at(object, "metadata.finalizers"), i, f)
+    {
+        if (json_is_string(f) && !has_text(json_at(old, "metadata.finalizers"), json_string_value(f)))
+            buf_printf(&extra, "%s%s", n++ ? ", " : "", go_quote(errs->arena, json_string_value(f)));
+    }
+    if (n)
+        field_error(errs, FIELD_FORBIDDEN, NULL,
+                    arena_printf(errs->arena, "no new finalizers can be added if the object is being deleted, found new finalizers []string{%.*s}",
+                                 (int)buf_len(&extra), (const char *)buf_at(&extra)),
+                    "metadata.finalizers");
+}
+
 static int validate(struct api_request *r, const json_t *object, const json_t *old, const struct api_change *c, struct err *err)
 {
     const struct kind_ops *ops = r->route.ops;
@@ -164,6 +198,7 @@ static int validate(struct api_request *r, const json_t *object, const json_t *o
         validate_immutable(&errs, object, old, "metadata.name");
         validate_immutable(&errs, object, old, "metadata.namespace");
         validate_immutable(&errs, object, old, "metadata.uid");
+        validate_no_new_finalizers(&errs, object, old);
     }
     if (!c || !c->no_validate) {
         if (c && is_status(c)) {

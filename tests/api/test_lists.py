@@ -98,11 +98,6 @@ def test_a_watch_ends_in_time(t):
         same([e for e in w], [])
 
 
-def test_a_watch_from_the_future_is_refused(t):
-    with t.api.watch(t.path("secrets"), resourceVersion="999999999") as w:
-        same(w.until("ERROR")["code"], 504)
-
-
 def test_watch_as_table(t):
     where = fill(t, 1)
     table = t.api.get(where, headers={"Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}, watch="true", timeoutSeconds=1)

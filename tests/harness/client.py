@@ -73,14 +73,17 @@ class Client:
         h = self._headers(headers)
         if body is not None:
             h["Content-Type"] = type
-        if not self.connection:
+        kept = self.connection is not None
+        if not kept:
             self.connection = self.connect()
         try:
             self.connection.request(method, path, body, h)
             response = self.connection.getresponse()
             return Answer(response, response.read())
-        except Exception:
+        except Exception as e:
             self.close()
+            if kept and method == "GET" and isinstance(e, ConnectionError):
+                return self.do(method, path, headers=headers)  # the server was started anew
             raise
 
     def get(self, path, **kw):
