@@ -67,7 +67,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(401, headers=[("WWW-Authenticate", 'Bearer realm="http://127.0.0.1:%d/token",service="test",scope="repository:%s:pull"'
                                        % (ports[0], repository))])
             return False
-        if kind == "basic" and got != basic:
+        if kind in ("basic", "redirect") and got != basic:
             self.answer(401, headers=[("WWW-Authenticate", 'Basic realm="test"')])
             return False
         return True
@@ -104,7 +104,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, json.dumps(counts).encode())
         if url.path.startswith("/store/"):
             key = url.path[7:]
-            bad = "Authorization" in self.headers
+            bad = "Authorization" in self.headers  # a credential for somebody else
             return self.answer(400 if bad else 200, b"" if bad else BLOBS[key])
         parts = url.path.split("/")  # "", v2, kind, x, manifests, object
         if len(parts) < 6:
