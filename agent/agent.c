@@ -2,6 +2,7 @@
 
 #include "agent/images/images.h"
 #include "agent/network/network.h"
+#include "agent/network/proxy.h"
 #include "agent/pods/kubelet_api.h"
 #include "agent/pods/node.h"
 #include "agent/pods/pods.h"
@@ -35,6 +36,7 @@ struct agent {
     struct pods *pods;
     struct node *node;
     struct network *network;
+    struct proxy *proxy;
     struct kubelet_api *api;
     struct pool_family *jobs;
     struct ctx_cancel cancel;
@@ -126,6 +128,7 @@ static int on_pod_cidr(void *arg, struct ctx *ctx, const char *pod_cidr, const c
     if (network_retain(ctx, a->network, (const char *const *)a->recovered, a->n_recovered, err) < 0)
         return err_wrap(err, "addresses of pods that are gone");
     pods_set_network(a->pods, a->network);
+    proxy_set_network(a->proxy, a->network);
     const char **notes = arena_alloc(ctx->arena, 9 * sizeof(char *));
     const char *const pairs[] = { "flannel.alpha.coreos.com/backend-data",
                                   arena_printf(ctx->arena, "{\"VNI\":1,\"VtepMAC\":\"%s\"}", network_vtep_mac(a->network)),
@@ -149,6 +152,8 @@ static int open_pods(struct agent *a, struct err *err)
     if (pods_open(&pods, &a->pods, err) < 0)
         return err_wrap(err, "pods");
     pods_set_allocatable(a->pods, allocatable);
+    a->proxy = proxy_open(&(struct proxy_options){ .informers = a->informers, .pool = a->o.pool, .loop = a->o.loop, .clock = a->o.clock,
+                                                   .node_name = a->o.node_name, .services_off = a->o.disable_kube_proxy });
     return node_open(&node, &a->node, err);
 }
 
@@ -254,6 +259,7 @@ void agent_stop(struct agent *a)
     pod_env_close(a->env);
     volumes_close(a->volumes);
     images_close(a->images);
+    proxy_free(a->proxy);
     network_close(a->network);
     if (a->events)
         events_free(a->events);
