@@ -2,6 +2,7 @@
 
 #include "agent/images/images.h"
 #include "agent/network/network.h"
+#include "agent/network/proxy.h"
 #include "agent/pods/kubelet_api.h"
 #include "agent/pods/node.h"
 #include "agent/pods/pods.h"
@@ -35,6 +36,7 @@ struct agent {
     struct pods *pods;
     struct node *node;
     struct network *network;
+    struct proxy *proxy;
     struct kubelet_api *api;
     struct pool_family *jobs;
     struct ctx_cancel cancel;
@@ -83,6 +85,13 @@ static void on_runtime(void *arg, enum runtime_event_kind kind, const char *pod_
         pods_on_runtime(a->pods, kind, pod_uid, container_id);
 }
 
+static json_t *allocatable_of(void *arg)
+{
+    const struct agent *a = arg;
+
+    return node_allocatable(&a->o);
+}
+
 static int open_rooms(struct agent *a, struct err *err)
 {
     struct images_options images = { .data_dir = a->dir, .registries_file = a->o.registries_file, .default_registry = a->o.default_registry,
@@ -90,7 +99,8 @@ static int open_rooms(struct agent *a, struct err *err)
     struct runtime_options runtime = { .data_dir = a->dir, .run_dir = a->o.run_dir, .bin_dir = a->bin_dir, .instance = a->o.instance,
                                        .oci_runtime = a->o.oci_runtime, .clock = a->o.clock, .loop = a->o.loop, .pool = a->o.pool,
                                        .on_event = on_runtime, .arg = a };
-    struct volumes_options volumes = { .data_dir = a->dir, .client = a->client, .clock = a->o.clock, .node_name = a->o.node_name };
+    struct volumes_options volumes = { .data_dir = a->dir, .client = a->client, .clock = a->o.clock, .node_name = a->o.node_name,
+                                       .allocatable = allocatable_of, .arg = a };
     struct pod_env_options env = { .data_dir = a->dir, .client = a->client, .informers = a->informers, .node_name = a->o.node_name,
                                    .host_ip = a->o.node_ips[0], .cluster_dns = a->o.cluster_dns ? a->o.cluster_dns : "",
                                    .cluster_domain = a->o.cluster_domain ? a->o.cluster_domain : "", .resolv_conf = a->o.resolv_conf };
@@ -118,6 +128,7 @@ static int on_pod_cidr(void *arg, struct ctx *ctx, const char *pod_cidr, const c
     if (network_retain(ctx, a->network, (const char *const *)a->recovered, a->n_recovered, err) < 0)
         return err_wrap(err, "addresses of pods that are gone");
     pods_set_network(a->pods, a->network);
+    proxy_set_network(a->proxy, a->network);
     const char **notes = arena_alloc(ctx->arena, 9 * sizeof(char *));
     const char *const pairs[] = { "flannel.alpha.coreos.com/backend-data",
                                   arena_printf(ctx->arena, "{\"VNI\":1,\"VtepMAC\":\"%s\"}", network_vtep_mac(a->network)),
@@ -141,7 +152,32 @@ static int open_pods(struct agent *a, struct err *err)
     if (pods_open(&pods, &a->pods, err) < 0)
         return err_wrap(err, "pods");
     pods_set_allocatable(a->pods, allocatable);
+    a->proxy = proxy_open(&(struct proxy_options){ .informers = a->informers, .pool = a->o.pool, .loop = a->o.loop, .clock = a->o.clock,
+                                                   .node_name = a->o.node_name, .services_off = a->o.disable_kube_proxy });
     return node_open(&node, &a->node, err);
+}
+
+/* A crash between a root filesystem and its container leaves the former; the containers there are tell which. */
+static int recover_images(struct agent *a, struct ctx *ctx, struct err *err)
+{
+    const char **keys = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->n_recovered; i++) {
+        AUTO_FREE struct container *all = NULL;
+        size_t more = 0;
+
+        if (runtime_containers(a->runtime, a->recovered[i], &all, &more, err) < 0 && err->code != ERR_NOT_FOUND) {
+            free(keys);
+            return -(int)err->code;
+        }
+        keys = mem_realloc(keys, (n + more + 1) * sizeof(*keys));
+        for (size_t k = 0; k < more; k++)
+            keys[n++] = arena_strdup(ctx->arena, all[k].id);
+    }
+    int rc = images_retain(ctx, a->images, keys, n, err);
+    free(keys);
+    return rc;
 }
 
 static int recover(struct agent *a, struct err *err)
@@ -152,7 +188,7 @@ static int recover(struct agent *a, struct err *err)
     if (runtime_recover(&ctx, a->runtime, &a->recovered, &a->n_recovered, err) < 0)
         return err_wrap(err, "find the pods of an earlier start again");
     pods_recovered(a->pods, a->recovered, a->n_recovered);
-    return 0;
+    return recover_images(a, &ctx, err) < 0 ? err_wrap(err, "root filesystems of an earlier start") : 0;
 }
 
 static int open_api(struct agent *a, struct err *err)
@@ -223,6 +259,7 @@ void agent_stop(struct agent *a)
     pod_env_close(a->env);
     volumes_close(a->volumes);
     images_close(a->images);
+    proxy_free(a->proxy);
     network_close(a->network);
     if (a->events)
         events_free(a->events);

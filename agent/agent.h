@@ -35,7 +35,6 @@ struct agent_options {
     const char *const *node_labels;       /* "key=value" …, NULL */
     const char *const *node_taints;       /* "key=value:Effect" …, NULL */
     const char *node_args_json, *node_env_json; /* annotations; NULL: none */
-    bool control_plane;                   /* also gets node-role.kubernetes.io/control-plane=true */
     const char *cluster_cidr, *service_cidr, *cluster_dns, *cluster_domain;
     const char *registries_file, *default_registry;
     const char *oci_runtime;              /* "runc" */

@@ -11,7 +11,8 @@
 enum { JOIN_MS = 120000, KUBELET_PORT = 10250, MAX_PODS = 110 };
 
 struct local_agent {
-    char *node_name, *run_dir, *args_json;
+    char *node_name, *run_dir, *args_json, *node_ip;
+    const char *ips[2]; /* the agent borrows its options for as long as it lives */
     char instance[9];
     struct join_result join;
     struct agent *agent;
@@ -72,7 +73,6 @@ static int join(const struct local_agent_options *o, struct local_agent *a, stru
 static int start_agent(const struct local_agent_options *o, struct local_agent *a, struct err *err)
 {
     const struct settings *s = o->settings;
-    const char *ips[] = { o->node_ip, NULL };
     struct agent_options ao = {
         .data_dir = settings_str(s, "data-dir"),
         .run_dir = a->run_dir,
@@ -90,12 +90,11 @@ static int start_agent(const struct local_agent_options *o, struct local_agent *
         .serving_cert_pem = a->join.serving_cert_pem,
         .serving_key_pem = a->join.serving_key_pem,
         .node_name = a->node_name,
-        .node_ips = ips,
+        .node_ips = a->ips,
         .node_external_ips = settings_list(s, "node-external-ip", NULL),
         .node_labels = settings_list(s, "node-label", NULL),
         .node_taints = settings_list(s, "node-taint", NULL),
         .node_args_json = a->args_json,
-        .control_plane = o->server != NULL,
         .cluster_cidr = a->join.cluster_cidr,
         .service_cidr = a->join.service_cidr,
         .cluster_dns = a->join.cluster_dns,
@@ -122,6 +121,7 @@ int local_agent_start(const struct local_agent_options *o, struct local_agent **
 
     process_instance(data_dir, a->instance);
     a->run_dir = mem_printf("/run/rancherd-%s", a->instance);
+    a->ips[0] = a->node_ip = mem_strdup(o->node_ip);
     a->args_json = settings_args_json(o->argc, o->argv);
     if (check_kubelet_args(o->settings, err) < 0 || process_node_name(o->settings, &a->node_name, err) < 0 || join(o, a, err) < 0 || start_agent(o, a, err) < 0) {
         local_agent_stop(a);
@@ -141,5 +141,6 @@ void local_agent_stop(struct local_agent *a)
     free(a->node_name);
     free(a->run_dir);
     free(a->args_json);
+    free(a->node_ip);
     free(a);
 }

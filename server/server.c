@@ -366,6 +366,7 @@ static int start_loops(struct server *s, struct err *err)
             .clock = s->o.clock,
             .schema = schema_builtin(),
             .cluster_cidr = s->o.cluster_cidr,
+            .server_node = s->o.node_name,
             .root_ca_pem = pki_cert(s->pki, PKI_SERVER_CA),
             .client_ca_pem = pki_cert(s->pki, PKI_CLIENT_CA),
             .client_ca_key_pem = pki_key(s->pki, PKI_CLIENT_CA),

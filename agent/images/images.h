@@ -19,7 +19,7 @@ struct images;
 struct images_options {
     const char *data_dir;        /* <data-dir>/agent: images-store/, images/ (tarballs to import) */
     const char *registries_file; /* registries.yaml; absent is fine */
-    const char *default_registry; /* system-default-registry; NULL */
+    const char *default_registry; /* unused: K3s' system-default-registry is for system images, of which there are none */
     const char *platform_os, *platform_arch; /* NULL: linux and this machine's */
     const struct clock *clock;
     struct loop *loop;
@@ -29,7 +29,8 @@ struct images_options {
 CHECK_RC int images_open(const struct images_options *options, struct images **ret, struct err *err);
 void images_close(struct images *im); /* NULL allowed */
 
-/* A name as users write it → canonical: "nginx" → "docker.io/library/nginx:latest". INVALID with "couldn't parse image name …" (InvalidImageName). */
+/* A name as users write it → canonical: "nginx" → "docker.io/library/nginx:latest". INVALID with "couldn't parse image name …" (InvalidImageName).
+ * Each ret may be NULL; tag and digest are "" when absent. Owner: the caller, each. */
 CHECK_RC int image_name_parse(const char *text, char **ret_canonical, char **ret_registry, char **ret_repository, char **ret_tag,
                               char **ret_digest, struct err *err);
 
@@ -64,6 +65,8 @@ CHECK_RC int images_import_folder(struct ctx *ctx, struct images *im, struct err
 CHECK_RC int images_mount(struct ctx *ctx, struct images *im, const char *image_id, const char *key, char **ret_rootfs, struct err *err);
 /* Unmounts and removes the writable layer. NOT_FOUND is success. */
 CHECK_RC int images_unmount(struct ctx *ctx, struct images *im, const char *key, struct err *err);
+/* After a start: unmounts every key but these, which a crash may have left between mount and container. What fails is logged and stays. */
+CHECK_RC int images_retain(struct ctx *ctx, struct images *im, const char *const *keys, size_t n_keys, struct err *err);
 /* The numbers behind a user name of the image ("www-data", "1000", "1000:50"): looks into the rootfs' passwd and group safely. */
 CHECK_RC int images_user(const char *rootfs, const char *user, int64_t *ret_uid, int64_t *ret_gid, int64_t **ret_groups, size_t *ret_n,
                          struct err *err);

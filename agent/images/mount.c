@@ -4,8 +4,10 @@
 #include "agent/images/digest.h"
 #include "agent/images/folder.h"
 #include "lib/file.h"
+#include "lib/log.h"
 #include "lib/spawn.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -289,4 +291,46 @@ int images_unmount(struct ctx *ctx, struct images *im, const char *key, struct e
     map_del(im->mounts, key);
     pthread_mutex_unlock(&im->lock);
     return folder_remove(im->tmp_fd, tmp, NULL, err);
+}
+
+static bool has_key(const char *const *keys, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+/* The keys there are, also those without a known image. Ends with NULL. */
+static int list_keys(struct images *im, char ***ret, struct err *err)
+{
+    int fd = openat(im->rw_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (!dir) {
+        int sys = errno;
+        if (fd >= 0)
+            close(fd);
+        return err_sys(err, sys, "read the writable layers");
+    }
+    *ret = mem_zalloc(sizeof(char *));
+    for (struct dirent *e; (e = readdir(dir));)
+        if (e->d_name[0] != '.')
+            strv_add(ret, e->d_name);
+    closedir(dir);
+    return 0;
+}
+
+int images_retain(struct ctx *ctx, struct images *im, const char *const *keys, size_t n_keys, struct err *err)
+{
+    AUTO(strv) char **all = NULL;
+    struct err why;
+    int rc = list_keys(im, &all, err);
+
+    for (size_t i = 0; rc == 0 && all[i]; i++) {
+        rc = ctx_check(ctx, err);
+        if (rc == 0 && !has_key(keys, n_keys, all[i]) && images_unmount(ctx, im, all[i], &why) < 0)
+            log_warn("root filesystem of no container stays", "key=%s err=%s", log_q(all[i]), log_q(why.msg));
+    }
+    return rc;
 }

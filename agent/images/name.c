@@ -195,18 +195,25 @@ char *image_name_with_digest(const struct image_name *n, const char *digest)
     return mem_printf("%s/%s@%s", n->registry, n->repository, digest);
 }
 
+/* Hands out what is asked for. */
+static void give(char **from, char **ret)
+{
+    if (ret)
+        *ret = TAKE(*from);
+}
+
 int image_name_parse(const char *text, char **ret_canonical, char **ret_registry, char **ret_repository, char **ret_tag,
                      char **ret_digest, struct err *err)
 {
-    struct image_name n = { 0 };
+    AUTO(image_name) struct image_name n = { 0 };
     int rc = image_name_read(text, &n, err);
 
     if (rc < 0)
         return rc;
-    *ret_canonical = n.canonical;
-    *ret_registry = n.registry;
-    *ret_repository = n.repository;
-    *ret_tag = n.tag;
-    *ret_digest = n.digest;
+    give(&n.canonical, ret_canonical);
+    give(&n.registry, ret_registry);
+    give(&n.repository, ret_repository);
+    give(&n.tag, ret_tag);
+    give(&n.digest, ret_digest);
     return 0;
 }

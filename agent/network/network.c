@@ -143,7 +143,7 @@ static int open_kernel(struct network *n, const struct network_options *o, struc
 int network_open(const struct network_options *options, struct network **ret, struct err *err)
 {
     struct network *n = MEM_NEW(struct network);
-    AUTO_FREE char *dir = mem_printf("%s/agent/network/ips", options->data_dir);
+    AUTO_FREE char *dir = mem_printf("%s/network/ips", options->data_dir);
 
     n->nft_fd = -1;
     pthread_mutex_init(&n->lock, NULL);

@@ -5,7 +5,7 @@
  *
  * Every machine-global name derives from the instance id (bridge rd<8hex>, nft table rancherd-<8hex>, vxlan rdx<8hex>), so two nodes share a machine
  * and clean-up touches only its own. Changes go to the kernel in atomic batches; no process is started. State is found again in the kernel and in
- * <data-dir>/agent/network (addresses given).
+ * <data_dir>/network/ips (addresses given).
  * Layer:  agent/. Thread: any worker. Blocks: on the kernel, briefly.
  */
 #include "lib/ctx.h"
@@ -15,7 +15,8 @@
 struct network;
 
 struct network_options {
-    const char *data_dir, *instance;
+    const char *data_dir; /* <data-dir>/agent */
+    const char *instance;
     const char *node_name, *node_ip;  /* our address towards the other nodes */
     const char *pod_cidr;             /* this node's, "10.42.0.0/24" */
     const char *cluster_cidr;         /* "10.42.0.0/16" */

@@ -56,7 +56,7 @@ static int compare_targets(const void *a, const void *b)
     return memcmp(a, b, sizeof(struct network_target));
 }
 
-/* Sorted, so that the same set in another order is no change. */
+/* Sorted and each once (an endpoint may be in two slices while it moves), so that the same set in another order is no change. */
 static int read_targets(const struct network_endpoint *from, size_t n, struct network_target **ret, size_t *ret_n, struct err *err)
 {
     struct network_target *t;
@@ -75,9 +75,14 @@ static int read_targets(const struct network_endpoint *from, size_t n, struct ne
         t[i].be_ip = htonl(ip);
         t[i].be_port = htons((uint16_t)from[i].port);
     }
+    size_t kept = n > 0;
+
     if (n)
         qsort(t, n, sizeof(*t), compare_targets);
-    *ret_n = n;
+    for (size_t i = 1; i < n; i++)
+        if (compare_targets(&t[kept - 1], &t[i]) != 0)
+            t[kept++] = t[i];
+    *ret_n = kept;
     return 0;
 }
 

@@ -91,8 +91,9 @@ static void read_line(const char *line, size_t n, struct dns *to)
         } else if (list == &to->options) {
             put_option(list, word.at, word.n);
         } else if (list == &to->searches) {
-            if (!slice_is(word, "."))
-                words_add(list, word.at, word.n - (word.at[word.n - 1] == '.'));
+            while (word.n > 0 && word.at[word.n - 1] == '.')
+                word.n--; /* a name with and without it counts once */
+            words_add(list, word.at, word.n);
         } else if (list) {
             words_add(list, word.at, word.n);
             return;

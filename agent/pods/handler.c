@@ -24,23 +24,24 @@ static bool say(char **to, bool ok, const char *text)
 static bool run_exec(struct pods *p, struct ctx *ctx, const struct action *a, char **out)
 {
     const char **argv = arena_alloc(ctx->arena, (WORDS_MAX + 1) * sizeof(char *));
-    AUTO(bytes) struct bytes *output = NULL;
+    struct runtime_answer answer = { 0 };
     size_t i = 0, n = 0;
     json_t *word = NULL;
     struct err err;
-    int code = 0;
 
     json_array_foreach(json_at(a->spec, "exec.command"), i, word)
         if (n < WORDS_MAX)
             argv[n++] = json_string_value(word);
-    if (runtime_exec_sync(ctx, p->o.runtime, a->pod_uid, a->id, argv, &output, &code, &err) < 0) {
+    if (runtime_exec_sync(ctx, p->o.runtime, a->pod_uid, a->id, argv, &answer, &err) < 0) {
         if (err.code == ERR_TIMEOUT) {
             AUTO_FREE char *text = mem_printf("command timed out: \"%s\" timed out after %llds", n ? argv[0] : "", (long long)(a->timeout_ms / 1000));
             return say(out, false, text);
         }
         return say(out, false, err.msg);
     }
-    return say(out, code == 0, output ? output->at : "");
+    AUTO(bytes) struct bytes *output = answer.output;
+
+    return say(out, answer.exit_code == 0, output ? output->at : "");
 }
 
 /* A number, or the name of one of the container's ports. 0: none such. */

@@ -294,7 +294,13 @@ static int rt_dial(struct ctx *ctx, void *arg, const char *pod_uid, int port, in
 static int rt_exec(struct ctx *ctx, void *arg, const char *pod_uid, const char *id, const char *const *argv, struct bytes **ret_output,
                    int *ret_exit_code, struct err *err)
 {
-    return runtime_exec_sync(ctx, arg, pod_uid, id, argv, ret_output, ret_exit_code, err);
+    struct runtime_answer answer = { 0 };
+
+    if (runtime_exec_sync(ctx, arg, pod_uid, id, argv, &answer, err) < 0)
+        return -(int)err->code;
+    *ret_output = answer.output;
+    *ret_exit_code = answer.exit_code;
+    return 0;
 }
 
 static int rt_usage(void *arg, const char *cgroup, struct cgroup_usage *ret, struct err *err)

@@ -97,8 +97,6 @@ json_t *node_metadata(const struct agent_options *a)
 
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
         json_object_set_new(labels, fixed[i][0], json_text(slice_of(fixed[i][1])));
-    if (a->control_plane)
-        json_object_set_new(labels, "node-role.kubernetes.io/control-plane", json_string("true"));
     put_pairs(labels, a->node_labels);
     json_object_set_new(notes, "alpha.kubernetes.io/provided-node-ip", json_text(slice_of(a->node_ips[0])));
     json_object_set_new(notes, "volumes.kubernetes.io/controller-managed-attach-detach", json_string("true"));

@@ -70,13 +70,35 @@ static int add_volume(struct view *v, const json_t *c, const json_t *m, int inde
         sub = pod_env_expand(v->ctx->arena, expr, env);
     struct volume_use use = { .volume = json_str_or(m, "name", ""), .sub_path = sub, .container = json_str_or(c, "name", ""), .mount_index = index };
     if (volumes_path(v->ctx, v->all->o.volumes, v->tree, &use, &path, err) < 0)
-        return err_wrap(err, "failed to prepare mount of volume \"%s\"", json_str_or(m, "name", ""));
+        return -(int)err->code; /* worded as upstream */
     *to = (struct container_mount){ .source = arena_strdup(v->ctx->arena, path), .target = json_str_or(m, "mountPath", ""),
-                                    .readonly = json_bool_or(m, "readOnly", false),
+                                    .readonly = json_bool_or(m, "readOnly", false) || volumes_readonly(v->tree, use.volume),
                                     .propagation = propagation(json_str_or(m, "mountPropagation", "None")) };
     const char *recursive = json_str_or(m, "recursiveReadOnly", "Disabled");
     to->recursive_readonly = to->readonly && strcmp(recursive, "Disabled") != 0;
     return 0;
+}
+
+static int depth_of(const char *path)
+{
+    int n = 0;
+
+    for (; *path; path++)
+        n += path[0] == '/' && path[1] != '/' && path[1] != '\0';
+    return n;
+}
+
+/* What lies deeper is mounted later, else a mount above would hide it; the order of equals stays. */
+static void sort_mounts(struct container_mount *mounts, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        struct container_mount one = mounts[i];
+        size_t k = i;
+
+        for (; k > 0 && depth_of(mounts[k - 1].target) > depth_of(one.target); k--)
+            mounts[k] = mounts[k - 1];
+        mounts[k] = one;
+    }
 }
 
 static int set_mounts(struct view *v, const json_t *c, struct container_spec *spec, struct err *err)
@@ -95,6 +117,7 @@ static int set_mounts(struct view *v, const json_t *c, struct container_spec *sp
     size_t more = 0;
     if (pod_env_mounts(v->ctx, v->all->o.env, v->tree, c, spec->attempt, &mounts[n], &more, err) < 0)
         return -(int)err->code;
+    sort_mounts(mounts, n + more);
     spec->mounts = mounts;
     spec->n_mounts = n + more;
     return 0;

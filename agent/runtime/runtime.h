@@ -133,9 +133,13 @@ CHECK_RC int runtime_container_update(struct ctx *ctx, struct runtime *rt, const
 CHECK_RC int runtime_recover(struct ctx *ctx, struct runtime *rt, char ***ret_pod_uids, size_t *ret_n, struct err *err);
 
 /* --- running commands and streams --- */
-/* Exec with an answer (probes, hooks): at most 16 KB of output. Errors: TIMEOUT (the command was killed). */
+/* Exec with an answer (probes, hooks). Errors: TIMEOUT (the command was killed), INVALID (it can't be run), NOT_FOUND (no such container runs). */
+struct runtime_answer {
+    struct bytes *output; /* stdout, at most 16 KB; the caller's */
+    int exit_code;
+};
 CHECK_RC int runtime_exec_sync(struct ctx *ctx, struct runtime *rt, const char *pod_uid, const char *id, const char *const *argv,
-                               struct bytes **ret_output, int *ret_exit_code, struct err *err);
+                               struct runtime_answer *ret, struct err *err);
 
 /* An exec or attach session: pipes to relay (non-blocking; the caller's to close), -1 where not asked for. With tty, out carries both.
  * Read out and err to their ends beside control: what a command left running in the background may hold them open after "exit". */

@@ -7,16 +7,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
-enum { ARGS_MAX = 160, SYSCTLS_MAX = 64, SHUTDOWN_MS = 30000 };
+enum { ARGS_MAX = 160, SYSCTLS_MAX = 64, SHUTDOWN_MS = 30000, SHIM_END_MS = 5000 };
 
 /* Starting. */
 
@@ -212,7 +214,7 @@ static bool tell(struct pod *p, struct sandbox *ret)
     LOCK_SCOPE(&p->rt->lock);
 
     *ret = (struct sandbox){ .shim_pid = p->shim.pid, .running = p->link != NULL };
-    snprintf(ret->netns, sizeof(ret->netns), "/proc/%d/ns/net", p->host_network ? 1 : p->shim.pid);
+    snprintf(ret->netns, sizeof(ret->netns), "/proc/%d/ns/net", p->shim.pid);
     return ret->running;
 }
 
@@ -258,17 +260,30 @@ int runtime_sandbox(struct runtime *rt, const char *pod_uid, struct sandbox *ret
 
 /* Removing. */
 
+/* One that an earlier agent started is init's to reap; its end is seen all the same. */
+static void await_end(struct pod *p, const struct process_id *shim)
+{
+    AUTO_FD int fd = pidfd_open(shim->pid, 0);
+    struct pollfd ended = { .fd = fd, .events = POLLIN };
+
+    if (fd >= 0 && process_alive(p->rt, shim) && poll(&ended, 1, SHIM_END_MS) == 0)
+        log_warn("shim does not end", "pod=%s pid=%d", p->uid, shim->pid);
+}
+
 void pod_reap_shim(struct pod *p)
 {
     pthread_mutex_lock(&p->rt->lock);
-    pid_t pid = p->shim_is_child ? p->shim.pid : 0;
+    struct process_id shim = p->shim;
+    bool child = p->shim_is_child;
     p->shim_is_child = false;
     p->shim = (struct process_id){ .pid = 0 };
     pthread_mutex_unlock(&p->rt->lock);
-    if (pid <= 0)
+    if (shim.pid <= 0)
         return;
     pool_wait_begin();
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    if (!child)
+        await_end(p, &shim);
+    while (child && waitpid(shim.pid, NULL, 0) < 0 && errno == EINTR)
         ;
     pool_wait_end();
 }

@@ -218,8 +218,8 @@ static CHECK_RC int run_sync(struct ctx *ctx, struct sync *s, struct err *err)
     return 0;
 }
 
-int runtime_exec_sync(struct ctx *ctx, struct runtime *rt, const char *pod_uid, const char *id, const char *const *argv, struct bytes **ret_output,
-                      int *ret_exit_code, struct err *err)
+int runtime_exec_sync(struct ctx *ctx, struct runtime *rt, const char *pod_uid, const char *id, const char *const *argv, struct runtime_answer *ret,
+                      struct err *err)
 {
     const struct runtime_session_spec spec = { .pod_uid = pod_uid, .id = id, .argv = argv, .out = true };
     AUTO(ends) struct ends e = { .n = 0 };
@@ -237,8 +237,7 @@ int runtime_exec_sync(struct ctx *ctx, struct runtime *rt, const char *pod_uid, 
     if (rc == 0 && s.timed_out)
         rc = err_set(err, ERR_TIMEOUT, "the command was killed");
     if (rc == 0) {
-        *ret_output = buf_take(&s.output);
-        *ret_exit_code = s.exit_code;
+        *ret = (struct runtime_answer){ .output = buf_take(&s.output), .exit_code = s.exit_code };
         return 0;
     }
     buf_clear(&s.output);

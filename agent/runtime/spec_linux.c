@@ -122,7 +122,19 @@ static void hugepages(const char *const *pairs, struct buf *to)
     buf_char(to, ']');
 }
 
-static void resources(const struct container_spec *spec, const char *rules, struct buf *to)
+/* Version 2: no swap for a container with a limit, and memory kills take the whole container, as kubelet has it. */
+static void memory(const struct container_resources *r, bool v2, struct buf *to)
+{
+    if (r->memory_bytes > 0)
+        buf_printf(to, ",\"memory\":{\"limit\":%" PRId64, r->memory_bytes);
+    if (r->memory_bytes > 0 && v2)
+        buf_printf(to, ",\"swap\":%" PRId64, r->memory_bytes);
+    buf_str(to, r->memory_bytes > 0 ? "}" : "");
+    if (v2)
+        buf_str(to, ",\"unified\":{\"memory.oom.group\":\"1\"}");
+}
+
+static void resources(const struct container_spec *spec, const char *rules, bool v2, struct buf *to)
 {
     const struct container_resources *r = &spec->resources;
 
@@ -130,8 +142,7 @@ static void resources(const struct container_spec *spec, const char *rules, stru
         buf_str(to, ",\"resources\":{\"devices\":[{\"allow\":true,\"access\":\"rwm\"}]");
     else
         buf_printf(to, ",\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}%s]", rules);
-    if (r->memory_bytes > 0)
-        buf_printf(to, ",\"memory\":{\"limit\":%" PRId64 "}", r->memory_bytes);
+    memory(r, v2, to);
     cpu(r, to);
     if (r->pids > 0)
         buf_printf(to, ",\"pids\":{\"limit\":%" PRId64 "}", r->pids);
@@ -170,7 +181,7 @@ void spec_linux(struct pod *p, const struct container_spec *spec, struct buf *to
     AUTO_FREE char *cgroup = mem_printf("/%s/%s", p->cgroup, spec->id);
     json_write_string(slice_of(cgroup), to);
     buf_printf(to, ",\"devices\":[%s]", buf_at(&d.nodes));
-    resources(spec, buf_at(&d.rules), to);
+    resources(spec, buf_at(&d.rules), cgroups_v2(p->rt->cgroups), to);
     paths(to, "maskedPaths", spec->privileged ? none : spec->masked_paths ? spec->masked_paths : masked);
     paths(to, "readonlyPaths", spec->privileged ? none : spec->readonly_paths ? spec->readonly_paths : readonly);
     if (propagation)

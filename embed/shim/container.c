@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 512 };
+enum { PATH_BYTES = 512, GRACE_S = 10 };
 
 struct container *container_find(struct shim *sh, const char *id)
 {
@@ -163,23 +165,26 @@ struct starting {
     struct console console;
 };
 
-static void start_failed(struct container *c, struct asker a, int sys, const char *text)
+static void start_failed(struct container *c, struct asker a, int sys, const char *text, bool dirty)
 {
     struct shim *sh = c->shim;
 
-    if (asker_there(sh, a)) {
+    if (asker_there(sh, a) && !dirty) {
         container_free(c);
         reply(sh, a, sys, text, NULL, 0, -1);
         return;
     }
-    /* Who asked is gone: it stays as one that ended, for the next agent. */
+    /* Who asked is gone, or the runtime was killed in the middle: it stays as one that ended. */
     c->state = SHIM_STATE_EXITED;
     c->finished_us = wall_us();
     c->exit_code = 128;
-    c->deleted = true;
+    c->deleted = !dirty;
     close_streams(sh, c);
     write_record(c);
     tell_container(sh, c);
+    reply(sh, a, sys, text, NULL, 0, -1);
+    if (dirty)
+        begin_delete(c);
 }
 
 static void take_terminal(struct container *c, struct console *console)
@@ -206,7 +211,7 @@ static void start_done(struct job *j, int status)
     job_error(c->bundle, "runtime.log", status, text);
     c->pid = pid_from_file(c->bundle, "init.pid");
     if (status != 0 || c->pid <= 0) {
-        start_failed(c, j->asker, EIO, text);
+        start_failed(c, j->asker, EIO, text, WIFSIGNALED(status));
         return;
     }
     c->state = SHIM_STATE_RUNNING;
@@ -299,9 +304,9 @@ void container_start(struct shim *sh, struct asker a, const struct shim_frame *f
     if (sys) {
         char text[SHIM_TEXT_MAX + 1];
         snprintf(text, sizeof(text), "open log file %s: %s", log_path, strerror(sys));
-        start_failed(c, a, sys, text);
+        start_failed(c, a, sys, text, false);
     } else if ((sys = run(c, a))) {
-        start_failed(c, a, sys, "start the OCI runtime");
+        start_failed(c, a, sys, "start the OCI runtime", false);
     }
 }
 
@@ -348,8 +353,30 @@ void container_rotate(struct shim *sh, struct asker a, struct shim_strings strin
         reply(sh, a, log_reopen(&c->log), NULL, NULL, 0, -1);
 }
 
+static void grace_over(struct source *s, uint32_t events)
+{
+    uint64_t n;
+
+    (void)events;
+    if (read(s->fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
+        jobs_kill((struct shim *)((char *)s - offsetof(struct shim, grace)));
+}
+
+/* Runs of the OCI runtime end by themselves in a fraction of a second; one that hangs must not keep the pod. */
+static void arm_grace(struct shim *sh)
+{
+    struct itimerspec t = { .it_value.tv_sec = GRACE_S, .it_interval.tv_sec = GRACE_S };
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+    sh->grace.ready = grace_over;
+    if (fd >= 0 && (timerfd_settime(fd, 0, &t, NULL) < 0 || source_add(sh, &sh->grace, fd, EPOLLIN) != 0))
+        close(fd); /* then the agent's patience decides */
+}
+
 void shutdown_begin(struct shim *sh, struct asker a)
 {
+    if (!sh->ending)
+        arm_grace(sh);
     sh->ending = true;
     sh->ender = a;
     shutdown_step(sh);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@ static void __attribute__((noreturn)) child_main(const char *program, char *cons
     static const int defaults[] = { SIGPIPE, SIGHUP, SIGTERM, SIGINT, SIGCHLD };
     sigset_t none;
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* the runtime's own children do not inherit it */
     for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++)
         signal(defaults[i], SIG_DFL);
     sigemptyset(&none);
@@ -63,6 +65,12 @@ int job_run(struct shim *sh, const struct job *like, const char *log, const char
     j->next = sh->jobs;
     sh->jobs = j;
     return 0;
+}
+
+void jobs_kill(struct shim *sh)
+{
+    for (const struct job *j = sh->jobs; j; j = j->next)
+        kill(j->pid, SIGKILL);
 }
 
 static bool job_reaped(struct shim *sh, pid_t pid, int status)

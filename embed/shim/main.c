@@ -31,7 +31,7 @@ static void take_signals(struct shim *sh)
 
 int main(int argc, char **argv)
 {
-    struct shim sh = { .signals.fd = -1, .listener.fd = 3 };
+    struct shim sh = { .signals.fd = -1, .listener.fd = 3, .grace.fd = -1 };
 
     if (argc < 2)
         return 2;

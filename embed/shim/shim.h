@@ -138,7 +138,7 @@ struct orphan {
 
 struct shim {
     int epoll;
-    struct source signals, listener;
+    struct source signals, listener, grace;
     const char *oci, *oci_root, *dir; /* the runtime's program and its state; the pod's folder */
     pid_t init;                       /* holds the shared PID namespace; 0: none */
     int setup_errno;
@@ -180,6 +180,7 @@ bool asker_there(const struct shim *sh, struct asker a);
  * fds: its three standard streams, -1: /dev/null. Returns an errno. */
 int job_run(struct shim *sh, const struct job *like, const char *log, const char *const *args, const int fds[3]);
 void jobs_reap(struct source *s, uint32_t events);
+void jobs_kill(struct shim *sh); /* runs that hang */
 /* Exit status of a child that ended before its pid was known. */
 bool orphan_take(struct shim *sh, pid_t pid, int *ret_status);
 pid_t pid_from_file(const char *dir, const char *name); /* removes it; 0: none */

@@ -8,12 +8,22 @@
 
 /* Upstream's order (kube-apiserver AllOrderedPlugins). */
 static const struct admission_step *const steps[] = {
+    &admission_escalation, /* in upstream a matter of the kinds' registries, ahead of all validating steps */
     &admission_namespace_lifecycle,
+    &admission_limit_ranger,
     &admission_service_account,
     &admission_node_restriction,
     &admission_taint_nodes,
     &admission_priority,
     &admission_default_toleration_seconds,
+    &admission_default_storage_class,
+    &admission_storage_protection,
+    &admission_claim_resize,
+    &admission_runtime_class,
+    &admission_certificate_approval,
+    &admission_certificate_signing,
+    &admission_certificate_subject,
+    &admission_default_ingress_class,
 };
 
 struct admission *admission_new(const struct admission_options *options)

@@ -20,7 +20,10 @@ struct admission_step {
 };
 
 extern const struct admission_step admission_namespace_lifecycle, admission_service_account, admission_node_restriction,
-    admission_taint_nodes, admission_priority, admission_default_toleration_seconds;
+    admission_taint_nodes, admission_priority, admission_default_toleration_seconds, admission_limit_ranger,
+    admission_default_storage_class, admission_storage_protection, admission_claim_resize, admission_default_ingress_class,
+    admission_runtime_class, admission_certificate_approval, admission_certificate_signing, admission_certificate_subject,
+    admission_escalation;
 
 /* A stored object as a tree. NOT_FOUND with upstream's words. */
 CHECK_RC int admission_read(struct ctx *ctx, struct admission *a, const char *group, const char *resource, const char *ns, const char *name,

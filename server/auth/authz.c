@@ -359,46 +359,105 @@ static bool may(struct authz *a, const struct user *user, const char *ns, const 
     return rbac_index_each(a->rbac, user, ns, covers, (void *)w);
 }
 
-static bool has_names(const struct rbac_rule *rule)
+/* What is missing, in upstream's words: verbs of the same resource share a line. */
+struct missing {
+    struct arena *arena;
+    struct missing_line {
+        const char *head, *verbs; /* `{APIGroups:[""], Resources:["pods"]`, `"get" "list"` */
+    } *at;
+    size_t n, cap;
+};
+
+static void add_missing(struct missing *m, const struct wish *w)
 {
-    return rule->names && *rule->names;
+    struct arena *a = m->arena;
+    const char *verb = go_quote(a, w->verb), *head = NULL;
+
+    if (w->url)
+        head = arena_printf(a, "{NonResourceURLs:[%s]", go_quote(a, w->url));
+    else if (w->name)
+        head = arena_printf(a, "{APIGroups:[%s], Resources:[%s], ResourceNames:[%s]", go_quote(a, w->group), go_quote(a, w->resource),
+                            go_quote(a, w->name));
+    else
+        head = arena_printf(a, "{APIGroups:[%s], Resources:[%s]", go_quote(a, w->group), go_quote(a, w->resource));
+    for (size_t i = 0; i < m->n && !w->url; i++)
+        if (strcmp(m->at[i].head, head) == 0) {
+            m->at[i].verbs = arena_printf(a, "%s %s", m->at[i].verbs, verb);
+            return;
+        }
+    if (m->n == m->cap) {
+        m->cap = m->cap ? m->cap * 2 : 8;
+        struct missing_line *at = arena_alloc(a, m->cap * sizeof(*at));
+
+        if (m->n)
+            memcpy(at, m->at, m->n * sizeof(*at));
+        m->at = at;
+    }
+    m->at[m->n++] = (struct missing_line){ head, verb };
 }
 
-static bool may_resource(struct authz *a, const struct user *user, const char *ns, const struct rbac_rule *rule, struct wish *w)
+static void check_wish(struct authz *a, const struct user *user, const char *ns, const struct wish *w, struct missing *m)
 {
-    if (!has_names(rule))
-        return may(a, user, ns, w);
+    if (!may(a, user, ns, w))
+        add_missing(m, w);
+}
+
+static void check_resource(struct authz *a, const struct user *user, const char *ns, const struct rbac_rule *rule, struct wish *w,
+                           struct missing *m)
+{
+    if (!rule->names || !*rule->names) {
+        check_wish(a, user, ns, w, m);
+        return;
+    }
     for (char **n = rule->names; *n; n++) {
         w->name = *n;
-        if (!may(a, user, ns, w))
-            return false;
+        check_wish(a, user, ns, w, m);
     }
-    w->name = NULL;
-    return true;
 }
 
-static bool may_rule(struct authz *a, const struct user *user, const char *ns, const struct rbac_rule *rule)
+static void check_rule(struct authz *a, const struct user *user, const char *ns, const struct rbac_rule *rule, struct missing *m)
 {
-    for (char **v = rule->verbs; v && *v; v++) {
-        for (char **u = rule->urls; u && *u; u++)
-            if (!may(a, user, ns, &(struct wish){ .verb = *v, .url = *u }))
-                return false;
-        for (char **g = rule->groups; g && *g; g++)
-            for (char **r = rule->resources; r && *r; r++)
-                if (!may_resource(a, user, ns, rule, &(struct wish){ .verb = *v, .group = *g, .resource = *r }))
-                    return false;
-    }
-    return true;
+    for (char **g = rule->groups; g && *g; g++)
+        for (char **r = rule->resources; r && *r; r++)
+            for (char **v = rule->verbs; v && *v; v++)
+                check_resource(a, user, ns, rule, &(struct wish){ .verb = *v, .group = *g, .resource = *r }, m);
+    for (char **u = rule->urls; u && *u; u++)
+        for (char **v = rule->verbs; v && *v; v++)
+            check_wish(a, user, ns, &(struct wish){ .verb = *v, .url = *u }, m);
+}
+
+static int by_line(const void *a, const void *b)
+{
+    const struct missing_line *x = a, *y = b;
+    int order = strcmp(x->head, y->head);
+
+    return order ? order : strcmp(x->verbs, y->verbs);
+}
+
+static int refuse_grant(struct ctx *ctx, const struct user *user, struct missing *m, struct err *err)
+{
+    AUTO(buf) struct buf text = { 0 };
+    struct k8s_status *st = arena_alloc(ctx->arena, sizeof(*st));
+
+    qsort(m->at, m->n, sizeof(*m->at), by_line);
+    buf_printf(&text, "user %s (groups=[", go_quote(ctx->arena, user->name));
+    for (size_t i = 0; i < user->n_groups; i++)
+        buf_printf(&text, "%s%s", i ? " " : "", go_quote(ctx->arena, user->groups[i]));
+    buf_str(&text, "]) is attempting to grant RBAC permissions not currently held:");
+    for (size_t i = 0; i < m->n; i++)
+        buf_printf(&text, "\n%s, Verbs:[%s]}", m->at[i].head, m->at[i].verbs);
+    *st = (struct k8s_status){ .message = arena_strdup(ctx->arena, buf_at(&text)) };
+    int rc = err_set(err, ERR_FORBIDDEN, "%s", st->message);
+    err->status = st;
+    return rc;
 }
 
 int authz_may_grant(struct ctx *ctx, struct authz *a, const struct user *user, const char *ns, const json_t *rules, struct err *err)
 {
+    struct missing m = { .arena = ctx->arena };
     size_t i = 0;
     json_t *tree = NULL;
-    bool ok = true;
-    AUTO(buf) struct buf missing = { 0 };
 
-    (void)ctx;
     if (in_group(user, "system:masters"))
         return 0;
     pthread_rwlock_rdlock(&a->lock);
@@ -406,18 +465,11 @@ int authz_may_grant(struct ctx *ctx, struct authz *a, const struct user *user, c
     {
         struct rbac_rule rule = rbac_rule_of(tree);
 
-        if (!may_rule(a, user, ns, &rule)) {
-            ok = false;
-            buf_str(&missing, "\n");
-            json_write(tree, &missing);
-        }
+        check_rule(a, user, ns, &rule, &m);
         rbac_rule_clear(&rule);
     }
     pthread_rwlock_unlock(&a->lock);
-    if (ok)
-        return 0;
-    return err_set(err, ERR_FORBIDDEN, "user \"%s\" is attempting to grant RBAC permissions not currently held:%s", user->name,
-                   buf_at(&missing));
+    return m.n == 0 ? 0 : refuse_grant(ctx, user, &m, err);
 }
 
 static bool add_rule(void *arg, const struct rbac_rule *rule, const struct rbac_binding *by)

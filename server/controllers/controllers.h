@@ -23,6 +23,7 @@ struct controllers_options {
     const struct clock *clock;
     const struct schema *schema;
     const char *cluster_cidr;
+    const char *server_node; /* the node on this server's machine: control plane; NULL: none */
     const char *root_ca_pem; /* kube-root-ca.crt */
     const char *client_ca_pem, *client_ca_key_pem, *server_ca_pem, *server_ca_key_pem; /* signers of the CSR API */
 };

@@ -51,6 +51,15 @@ static int add_lines(struct work *w, struct slice lines, struct err *err)
 
 /* --- what depends on this cluster --- */
 
+/* An agent carries service traffic with its node certificate; upstream's kube-proxy has one of its own. */
+static json_t *node_proxier(void)
+{
+    return json_pack("{s:s, s:s, s:{s:s}, s:{s:s, s:s, s:s}, s:[{s:s, s:s, s:s}]}", "kind", "ClusterRoleBinding", "apiVersion",
+                     "rbac.authorization.k8s.io/v1", "metadata", "name", "rancherd:node-proxier", "roleRef", "apiGroup",
+                     "rbac.authorization.k8s.io", "kind", "ClusterRole", "name", "system:node-proxier", "subjects", "apiGroup",
+                     "rbac.authorization.k8s.io", "kind", "Group", "name", "system:nodes");
+}
+
 static json_t *kubernetes_service(const struct bootstrap_options *o)
 {
     json_t *s = json_pack("{s:s,s:s,s:{s:s,s:s,s:{s:s,s:s}},s:{s:s,s:[s],s:s,s:s,s:[{s:s,s:s,s:i,s:i}]}}", "kind", "Service", "apiVersion",
@@ -261,6 +270,7 @@ static int run_step(struct ctx *ctx, const struct bootstrap_options *o, bool nam
         add(&w, kubernetes_endpoints(o));
         add(&w, kubernetes_slice(o));
         add(&w, authentication_map(o));
+        add(&w, node_proxier());
     }
     if (rc == 0)
         run_all(&w, o->pool);

@@ -100,7 +100,8 @@ TEST(authz_nodes_reach_what_their_pods_name)
 TEST(authz_nobody_grants_what_they_lack)
 {
     struct authz *a = open_authz();
-    struct ctx ctx = ctx_background(NULL);
+    struct arena *arena = arena_new();
+    struct ctx ctx = ctx_background(arena);
     struct err err;
     json_t *small = NULL, *big = NULL;
     const char *s = "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]", *b = "[{\"verbs\":[\"*\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]";
@@ -116,4 +117,5 @@ TEST(authz_nobody_grants_what_they_lack)
     json_decref(small);
     json_decref(big);
     authz_free(a);
+    arena_free(arena);
 }

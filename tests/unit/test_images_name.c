@@ -45,6 +45,16 @@ TEST(images_name_forms)
     }
 }
 
+TEST(images_name_gives_what_is_asked)
+{
+    char *tag;
+    struct err err;
+
+    CHECK_INT(image_name_parse("a/b:c", NULL, NULL, NULL, &tag, NULL, &err), 0);
+    CHECK_STR(tag, "c");
+    free(tag);
+}
+
 TEST(images_name_refused)
 {
     static const char *const table[] = { "", "Nginx", "nginx:", ":x", "a//b", "/a", "a/", "a b", "a@sha256:1", "a@md5:0123", "-a/b", "a/.b", "a/b-",

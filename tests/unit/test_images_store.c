@@ -239,6 +239,34 @@ TEST(images_store_import_and_mount)
     store_end(&s);
 }
 
+TEST(images_store_retains_known_keys)
+{
+    static const char *const keep[] = { "k1", "never" };
+    struct store s;
+    struct err err = { 0 };
+    char *root, path[160];
+
+    if (!have_root())
+        return;
+    store_begin(&s);
+    char *id = demo_import(&s, "demo:1", "docker.io/library/demo:1", "x");
+    mount_key(&s, id, "k2", &root);
+    free(root);
+    mount_key(&s, id, "k1", &root);
+    snprintf(path, sizeof(path), "%s/images-store/rw/half", s.dir);
+    CHECK(mkdir(path, 0700) == 0);
+    reopen(&s);
+    CHECK_INT(images_retain(&s.ctx, s.im, keep, 2, &err), 0);
+    CHECK_INT(entries(&s, "rw"), 1);
+    CHECK_INT(mounts_of(s.dir), 1);
+    CHECK(exists(root, "etc/passwd"));
+    CHECK_INT(images_retain(&s.ctx, s.im, NULL, 0, &err), 0);
+    CHECK(entries(&s, "rw") == 0 && mounts_of(s.dir) == 0 && entries(&s, "tmp") == 0);
+    free(root);
+    free(id);
+    store_end(&s);
+}
+
 TEST(images_store_empty_and_many_layers)
 {
     enum { MANY = 120 };

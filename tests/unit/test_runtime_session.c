@@ -64,49 +64,48 @@ TEST(runtime_exec_sync)
 {
     struct rig *r = rig_open();
     struct err err = { 0 };
-    struct bytes *out;
-    int code;
+    struct runtime_answer answer;
 
     rig_sandbox(r);
     rig_run(r, "c1", "exec /bin/busybox sleep 100");
     const char *const argv[] = { "/bin/sh", "-c", "echo probe $GREETING; exit 2", NULL };
     int64_t before = rig_ms();
-    CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", argv, &out, &code, &err), 0);
+    CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", argv, &answer, &err), 0);
     printf("# exec took %lld ms\n", (long long)(rig_ms() - before));
-    CHECK_STR(out->at, "probe hello\n");
-    CHECK_INT(code, 2);
-    bytes_unref(out);
+    CHECK_STR(answer.output->at, "probe hello\n");
+    CHECK_INT(answer.exit_code, 2);
+    bytes_unref(answer.output);
     /* More than is kept: the command ends all the same. */
     const char *const much[] = { "/bin/busybox", "seq", "1", "100000", NULL };
-    CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", much, &out, &code, &err), 0);
-    CHECK_INT(out->n, 16384);
-    CHECK_INT(code, 0);
-    bytes_unref(out);
+    CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", much, &answer, &err), 0);
+    CHECK_INT(answer.output->n, 16384);
+    CHECK_INT(answer.exit_code, 0);
+    bytes_unref(answer.output);
     const char *const missing[] = { "nosuch", NULL };
-    CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", missing, &out, &code, &err), -ERR_INVALID);
+    CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", missing, &answer, &err), -ERR_INVALID);
     CHECK_STR(err.msg, "OCI runtime exec failed: exec failed: unable to start container process: exec: \"nosuch\": executable file not found in $PATH: unknown");
     /* One that flies past, many times: its end must not be lost. */
     const char *const quick[] = { "/bin/busybox", "true", NULL };
     for (int i = 0; i < 10; i++) {
-        CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", quick, &out, &code, &err), 0);
-        CHECK_INT(code, 0);
-        bytes_unref(out);
+        CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", quick, &answer, &err), 0);
+        CHECK_INT(answer.exit_code, 0);
+        bytes_unref(answer.output);
     }
     const char *const slow[] = { "/bin/busybox", "sleep", "50", NULL };
     struct ctx ctx = ctx_with_timeout(&r->ctx, 300);
     before = rig_ms();
-    CHECK_INT(runtime_exec_sync(&ctx, r->rt, r->pod, "c1", slow, &out, &code, &err), -ERR_TIMEOUT);
+    CHECK_INT(runtime_exec_sync(&ctx, r->rt, r->pod, "c1", slow, &answer, &err), -ERR_TIMEOUT);
     CHECK(rig_ms() - before < 2000);
-    /* It was killed: only the container's own sleep is left. */
-    const char *const count[] = { "/bin/sh", "-c", "/bin/busybox ps | /bin/busybox grep -c 'sleep 50'", NULL };
+    /* It was killed. */
+    const char *const count[] = { "/bin/sh", "-c", "/bin/busybox ps | /bin/busybox grep -c 'sleep 50$'", NULL };
     bool left = true;
     for (int i = 0; i < 50 && left; i++) {
-        if (runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", count, &out, &code, &err) < 0) { fprintf(stderr, "%s\n", err.msg); exit(1); }
-        left = strcmp(out->at, "1\n") != 0 && strcmp(out->at, "0\n") != 0;
-        bytes_unref(out);
+        if (runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", count, &answer, &err) < 0) { fprintf(stderr, "%s\n", err.msg); exit(1); }
+        left = strcmp(answer.output->at, "0\n") != 0;
+        bytes_unref(answer.output);
     }
     CHECK(!left);
-    CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "nope", quick, &out, &code, &err), -ERR_NOT_FOUND);
+    CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "nope", quick, &answer, &err), -ERR_NOT_FOUND);
     rig_close(r);
 }
 
@@ -165,15 +164,14 @@ TEST(runtime_exec_terminal)
     CHECK_INT(write(s.fd_in, "echo ready\n", 11), 11);
     expect(s.fd_out, "ready");
     session_close(&s);
-    struct bytes *text;
+    struct runtime_answer answer;
     struct err err = { 0 };
-    int code;
     const char *const count[] = { "/bin/sh", "-c", "/bin/busybox ps | /bin/busybox grep -c '/bin/sh$'", NULL };
     bool left = true;
     for (int i = 0; i < 50 && left; i++) {
-        CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", count, &text, &code, &err), 0);
-        left = strcmp(text->at, "0\n") != 0;
-        bytes_unref(text);
+        CHECK_INT(runtime_exec_sync(&r->ctx, r->rt, r->pod, "c1", count, &answer, &err), 0);
+        left = strcmp(answer.output->at, "0\n") != 0;
+        bytes_unref(answer.output);
     }
     CHECK(!left);
     rig_close(r);
