@@ -40,9 +40,12 @@ static int set_sysctls(struct network *n, struct err *err)
 
     if (sysctl("/proc/sys/net/ipv4/ip_forward", "1", true, err) < 0)
         return -(int)err->code;
-    /* 127.0.0.1:<host port> of the host leads to a pod; the table's input chain keeps pods out of 127.0.0.0/8. */
+    /* 127.0.0.1:<host or node port> of the host leads to a pod; the table's input chain keeps pods out of 127.0.0.0/8. */
     snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/route_localnet", n->names.bridge);
     if (sysctl(path, "1", true, err) < 0)
+        return -(int)err->code;
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/route_localnet", n->names.vxlan);
+    if (n->vxlan_index && sysctl(path, "1", true, err) < 0)
         return -(int)err->code;
     /* The gateway is on every way between pods; redirects would use up the rate limit of ICMP errors. The kernel takes "all" or the
      * interface's own: the others keep theirs. */
@@ -133,9 +136,8 @@ static int open_kernel(struct network *n, const struct network_options *o, struc
 
     if (nl_open(NETLINK_ROUTE, &fd, err) < 0 || nl_open(NETLINK_NETFILTER, &n->nft_fd, err) < 0)
         return -(int)err->code;
-    if (choose_mtu(n, fd, o->mtu, err) < 0 || open_bridge(n, fd, err) < 0 || set_sysctls(n, err) < 0)
-        return -(int)err->code;
-    if (network_vxlan_open(n, fd, o->node_name, err) < 0)
+    if (choose_mtu(n, fd, o->mtu, err) < 0 || open_bridge(n, fd, err) < 0 || network_vxlan_open(n, fd, o->node_name, err) < 0 ||
+        set_sysctls(n, err) < 0)
         return -(int)err->code;
     return network_table_open(n, err);
 }

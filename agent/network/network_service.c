@@ -212,7 +212,7 @@ static void write_rules(const struct network *n, struct nft *b, const struct sid
         nft_lookup_id(b, choice, 0, 1);
     } else {
         nft_immediate(b, 1, &side->targets[0].be_ip, 4);
-        nft_immediate(b, 2, &side->targets[0].be_port, 4);
+        nft_immediate(b, 2, &side->targets[0].be_port, 2);
     }
     if (affinity_s) {
         nft_network(b, 12, 4, 0);

@@ -4,7 +4,7 @@
  *   prerouting, output -> services: daddr.protocol.port -> the service's chain; the node's own addresses: node ports, then host ports
  *   postrouting: whose source must be replaced so that the answer finds back
  *   forward, output: what nobody serves in the service range is rejected
- *   input: pods cannot reach the host's 127.0.0.0/8, which route_localnet on the bridge would allow
+ *   input: pods cannot reach the host's 127.0.0.0/8, which route_localnet on bridge and VXLAN would allow
  */
 #include "agent/network/network_int.h"
 
@@ -164,6 +164,7 @@ static void reject_range(struct nft *b, const char *chain, struct cidr range)
 
 static void write_filters(struct network *n, struct nft *b)
 {
+    const char *from[] = { n->names.bridge, n->names.vxlan };
     uint8_t redirect = ICMP_REDIRECT;
     uint32_t none = 0;
 
@@ -185,14 +186,16 @@ static void write_filters(struct network *n, struct nft *b)
     reject_range(b, "filter-output", n->services_range);
 
     nft_base_chain_add(b, "input", NFT_FILTER, NF_INET_LOCAL_IN, 0);
-    nft_rule_begin(b, "input");
-    nft_ifname(b, NFT_META_IIFNAME, true, n->names.bridge);
-    rule_range(b, IP_DESTINATION, true, (struct cidr){ .ip = 0x7f000000u, .prefix = 8 });
-    nft_ct(b, NFT_CT_STATUS, 0);
-    nft_mask(b, 0, IPS_DST_NAT, 0);
-    nft_cmp(b, 0, true, &none, sizeof(none));
-    nft_verdict(b, NFT_DO_DROP, NULL);
-    nft_rule_end(b);
+    for (size_t i = 0; i < ARRAY_LEN(from); i++) {
+        nft_rule_begin(b, "input");
+        nft_ifname(b, NFT_META_IIFNAME, true, from[i]);
+        rule_range(b, IP_DESTINATION, true, (struct cidr){ .ip = 0x7f000000u, .prefix = 8 });
+        nft_ct(b, NFT_CT_STATUS, 0);
+        nft_mask(b, 0, IPS_DST_NAT, 0);
+        nft_cmp(b, 0, true, &none, sizeof(none));
+        nft_verdict(b, NFT_DO_DROP, NULL);
+        nft_rule_end(b);
+    }
 }
 
 void network_table_pod(struct nft *b, const struct address *a, bool del)

@@ -437,24 +437,28 @@ static int by_line(const void *a, const void *b)
 static int refuse_grant(struct ctx *ctx, const struct user *user, struct missing *m, struct err *err)
 {
     AUTO(buf) struct buf text = { 0 };
-    struct k8s_status *st = arena_alloc(ctx->arena, sizeof(*st));
 
     qsort(m->at, m->n, sizeof(*m->at), by_line);
-    buf_printf(&text, "user %s (groups=[", go_quote(ctx->arena, user->name));
+    buf_printf(&text, "user %s (groups=[", go_quote(m->arena, user->name));
     for (size_t i = 0; i < user->n_groups; i++)
-        buf_printf(&text, "%s%s", i ? " " : "", go_quote(ctx->arena, user->groups[i]));
+        buf_printf(&text, "%s%s", i ? " " : "", go_quote(m->arena, user->groups[i]));
     buf_str(&text, "]) is attempting to grant RBAC permissions not currently held:");
     for (size_t i = 0; i < m->n; i++)
         buf_printf(&text, "\n%s, Verbs:[%s]}", m->at[i].head, m->at[i].verbs);
-    *st = (struct k8s_status){ .message = arena_strdup(ctx->arena, buf_at(&text)) };
-    int rc = err_set(err, ERR_FORBIDDEN, "%s", st->message);
-    err->status = st;
+    int rc = err_set(err, ERR_FORBIDDEN, "%s", buf_at(&text));
+    if (ctx->arena) { /* err.msg has an end, the list may have none */
+        struct k8s_status *st = arena_alloc(ctx->arena, sizeof(*st));
+
+        *st = (struct k8s_status){ .message = arena_strdup(ctx->arena, buf_at(&text)) };
+        err->status = st;
+    }
     return rc;
 }
 
 int authz_may_grant(struct ctx *ctx, struct authz *a, const struct user *user, const char *ns, const json_t *rules, struct err *err)
 {
-    struct missing m = { .arena = ctx->arena };
+    AUTO(arena) struct arena *arena = arena_new();
+    struct missing m = { .arena = arena };
     size_t i = 0;
     json_t *tree = NULL;
 

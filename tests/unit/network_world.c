@@ -125,6 +125,56 @@ void world_open(struct world *w)
     must(network_open(&o, &w->net, &err), &err);
 }
 
+/* In a child, which stays in the world's namespace: "<mac> <address of the pod>" on fd. */
+static void second_node(const struct world *w, pid_t pod, const char *mac_of_first, int fd)
+{
+    struct ctx ctx = ctx_background(NULL);
+    struct err err = { 0 };
+    struct network *n = NULL;
+    char dir[96], *ip = NULL;
+    struct network_options o = {
+        .data_dir = dir,
+        .instance = "second",
+        .node_name = "two",
+        .node_ip = "192.0.2.2",
+        .pod_cidr = "10.42.1.0/24",
+        .cluster_cidr = "10.42.0.0/16",
+        .service_cidr = "10.43.0.0/16",
+    };
+
+    snprintf(dir, sizeof(dir), "%s/second", w->dir);
+    enter(w->outside);
+    must(network_open(&o, &n, &err), &err);
+    must(network_node_set(n, "one", "10.42.0.0/24", "192.0.2.1", mac_of_first, &err), &err);
+    must(network_attach(&ctx, n, "uid-second", pod, NULL, 0, &ip, &err), &err);
+    dprintf(fd, "%s %s", network_vtep_mac(n), ip);
+    free(ip);
+    network_close(n);
+}
+
+char *world_second_node(struct world *w, pid_t pod)
+{
+    struct err err = { 0 };
+    char text[64], mac[18] = "", ip[16] = "";
+    int out[2];
+
+    CHECK_INT(pipe2(out, O_CLOEXEC), 0);
+    pid_t pid = child(NULL);
+    if (pid == 0) {
+        second_node(w, pod, network_vtep_mac(w->net), out[1]);
+        _exit(0);
+    }
+    close(out[1]);
+    ssize_t n = read(out[0], text, sizeof(text) - 1);
+    close(out[0]);
+    waitpid(pid, NULL, 0);
+    CHECK(n > 0);
+    text[n] = '\0';
+    CHECK_INT(sscanf(text, "%17s %15s", mac, ip), 2);
+    must(network_node_set(w->net, "two", "10.42.1.0/24", "192.0.2.2", mac, &err), &err);
+    return strdup(ip);
+}
+
 void world_stop(struct world *w, pid_t pid)
 {
     kill(pid, SIGKILL);

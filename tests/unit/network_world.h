@@ -24,6 +24,9 @@ bool world_init(struct world *w);
 void world_open(struct world *w); /* network_open with the usual ranges; also a second time, after network_close */
 void world_clear(struct world *w);
 
+/* Runs a second node in the world's namespace (range 10.42.1.0/24) that knows the first, and gives `pod` to its network.
+ * The first is told of it. Returns the pod's address; owner: free. */
+char *world_second_node(struct world *w, pid_t pod);
 pid_t world_namespace(struct world *w); /* a process that holds a new network namespace */
 /* The pod's address; owner: free. */
 char *world_attach(struct world *w, const char *uid, pid_t pid, const struct network_host_port *ports, size_t n_ports);

@@ -266,3 +266,42 @@ TEST(network_service_refuses_nonsense_and_carries_many)
     free(many);
     free(all);
 }
+
+TEST(network_two_nodes)
+{
+    struct world w;
+    char said[WORLD_TEXT_BYTES];
+    struct err err = { 0 };
+
+    if (!world_init(&w))
+        return;
+    world_open(&w);
+    if (!*network_vtep_mac(w.net)) {
+        printf("# skip: this kernel has no VXLAN\n");
+        world_clear(&w);
+        return;
+    }
+    pid_t here = add_pod(&w, "here"), there = world_namespace(&w);
+    AUTO_FREE char *ip = world_second_node(&w, there);
+    const struct network_endpoint end = { ip, 80 };
+    const struct network_service_port s = { .key = "ns/far:", .protocol = "TCP", .cluster_ip = "10.43.0.7", .port = 80, .node_port = 30080,
+                                            .endpoints = &end, .n_endpoints = 1 };
+
+    CHECK_STR(ip, "10.42.1.2");
+    world_serve(&w, there, false, 80, "there");
+    CHECK_STR(world_call(here, false, ip, 80, said), "there 10.42.0.2");
+    CHECK_STR(world_call(there, false, "10.42.0.2", 80, said), "here 10.42.1.2");
+    CHECK_STR(world_call(0, false, ip, 80, said), "there 10.42.0.0");
+    CHECK_STR(world_call(w.outside, false, "10.42.0.2", 80, said), "here 10.42.1.0");
+    set(&w, &s, 1);
+    CHECK_STR(world_call(here, false, "10.43.0.7", 80, said), "there 10.42.0.2");
+    CHECK_STR(world_call(0, false, "10.43.0.7", 80, said), "there 10.42.0.1");
+    CHECK_STR(world_call(0, false, "127.0.0.1", 30080, said), "there 10.42.0.0");
+    CHECK_INT(network_node_set(w.net, "me", "10.42.0.0/24", "192.0.2.2", "02:00:00:00:00:01", &err), -ERR_CONFLICT);
+    CHECK_INT(network_node_set(w.net, "x", "10.42.9.0/24", "192.0.2.2", "02:00:00:00:00", &err), -ERR_BAD_REQUEST);
+    CHECK_INT(network_node_set(w.net, "x", "10.42.9.0/24", "192.0.2.2", "02:00:00:00:00:01:02", &err), -ERR_BAD_REQUEST);
+    CHECK_INT(network_node_del(w.net, "two", &err), 0);
+    CHECK_INT(network_node_del(w.net, "two", &err), 0);
+    CHECK(strncmp(world_call(here, false, ip, 80, said), "there", 5) != 0);
+    world_clear(&w);
+}

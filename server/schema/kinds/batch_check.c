@@ -267,6 +267,30 @@ void job_validate_update(struct ctx *ctx, const json_t *job, const json_t *old, 
     check_template_update(errs, job, old);
 }
 
+/* What a job that has just finished must say. */
+static void check_finished(struct field_errors *errs, const json_t *job, const json_t *old)
+{
+    static const char *const needs[][2] = { { "Failed", "FailureTarget" }, { "Complete", "SuccessCriteriaMet" } };
+    const json_t *status = json_object_get(job, "status"), *active = json_object_get(status, "active");
+    bool finished = false;
+
+    for (size_t i = 0; i < ARRAY_LEN(needs); i++) {
+        if (!condition_is(job, needs[i][0], "True") || condition_is(old, needs[i][0], "True"))
+            continue;
+        finished = true;
+        if (!condition_is(job, needs[i][1], "True"))
+            field_error(errs, FIELD_INVALID, json_object_get(status, "conditions"),
+                        arena_printf(errs->arena, "cannot set %s=True condition without the %s=true condition", needs[i][0], needs[i][1]),
+                        "status.conditions");
+    }
+    if (!finished)
+        return;
+    if (json_integer_value(active) > 0)
+        field_error(errs, FIELD_INVALID, active, "active>0 is invalid for finished job", "status.active");
+    if (!json_object_get(status, "startTime"))
+        field_error(errs, FIELD_REQUIRED, NULL, "startTime is required for finished job", "status.startTime");
+}
+
 void job_validate_status(struct ctx *ctx, const json_t *job, const json_t *old, struct field_errors *errs)
 {
     static const char *const counts[] = { "active", "succeeded", "failed", "ready", "terminating" };
@@ -286,6 +310,7 @@ void job_validate_status(struct ctx *ctx, const json_t *job, const json_t *old, 
         if (condition_is(job, clashes[i][0], "True") && condition_is(job, clashes[i][1], "True"))
             field_error(errs, FIELD_INVALID, json_object_get(status, "conditions"),
                         arena_printf(errs->arena, "cannot set %s and %s conditions", words[i][0], words[i][1]), "status.conditions");
+    check_finished(errs, job, old);
     if (json_object_get(status, "completionTime") && !complete)
         field_error(errs, FIELD_INVALID, json_object_get(status, "completionTime"),
                     "cannot set completionTime when there is no Complete=True condition", "status.completionTime");

@@ -201,6 +201,12 @@ void check_immutable(struct field_errors *errs, const json_t *object, const json
         field_error(errs, FIELD_INVALID, json_at(object, path), "field is immutable", "%s", path);
 }
 
+void check_fixed(struct field_errors *errs, const json_t *object, const json_t *old, const char *path)
+{
+    if (!same_member(object, old, path))
+        field_error(errs, FIELD_INVALID, NULL, "field is immutable", "%s", path);
+}
+
 static bool only(const char *s, const char *more)
 {
     for (; *s; s++)

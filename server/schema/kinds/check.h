@@ -35,6 +35,8 @@ void check_annotations(struct field_errors *errs, const json_t *map, const char 
 void check_selector(struct field_errors *errs, const json_t *selector, const char *path);
 /* `field is immutable` when the member differs; path is also where it is, e.g. "spec.selector". */
 void check_immutable(struct field_errors *errs, const json_t *object, const json_t *old, const char *path);
+/* The same where upstream's declarative check does not show the value. */
+void check_fixed(struct field_errors *errs, const json_t *object, const json_t *old, const char *path);
 /* NULL when s may be a key of a ConfigMap or Secret; else upstream's message. */
 const char *config_key_invalid(const char *s);
 const char *c_identifier_invalid(const char *s);      /* env names before they were relaxed; port and volume device names */

@@ -102,7 +102,8 @@ static void check_common(struct field_errors *errs, const json_t *event, const c
     check_namespace(errs, event);
     if (!has_time(event, "eventTime"))
         return;
-    check_text(errs, event, "reportingComponent", controller_path);
+    if (!check_text(errs, event, "reportingComponent", controller_path))
+        field_error(errs, FIELD_INVALID, controller, label_key_invalid(""), "%s", controller_path);
     check_name(errs, controller, label_key_invalid, controller_path);
     check_text(errs, event, "reportingInstance", "reportingInstance");
     check_length(errs, event, "reportingInstance", TEXT_MAX);

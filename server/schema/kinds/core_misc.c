@@ -216,6 +216,31 @@ static void check_hard(struct field_errors *errs, const json_t *amounts, const c
     }
 }
 
+/* Scopes tell pods apart: all that is limited must be of pods. */
+static bool scope_fits(const char *scope, const json_t *hard)
+{
+    static const char *const of_pods[] = { "pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu",
+                                           "limits.memory" };
+    bool only_count = strcmp(scope, "BestEffort") == 0;
+    const char *name;
+    json_t *v;
+
+    if (strcmp(scope, "VolumeAttributesClass") == 0)
+        return true;
+    json_object_foreach((json_t *)hard, name, v)
+    {
+        size_t i = 0;
+
+        if (strchr(name, '/'))
+            continue; /* not one of the standard names */
+        while (i < ARRAY_LEN(of_pods) && strcmp(name, of_pods[i]) != 0)
+            i++;
+        if (only_count ? i != 0 : i == ARRAY_LEN(of_pods))
+            return false;
+    }
+    return true;
+}
+
 static void quota_validate(struct ctx *ctx, const json_t *quota, struct field_errors *errs)
 {
     static const char *const scopes[] = { "Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass",
@@ -232,6 +257,8 @@ static void quota_validate(struct ctx *ctx, const json_t *quota, struct field_er
             s++;
         if (s == ARRAY_LEN(scopes))
             field_error(errs, FIELD_INVALID, list, "unsupported scope", "spec.scopes");
+        else if (!scope_fits(scopes[s], json_at(quota, "spec.hard")))
+            field_error(errs, FIELD_INVALID, list, "unsupported scope applied to resource", "spec.scopes");
     }
 }
 

@@ -137,7 +137,7 @@ static void check_gates(struct field_errors *errs, const json_t *spec, const jso
         if (!has_element(json_object_get(was, "schedulingGates"), gate, "")) {
             field_error(errs, FIELD_FORBIDDEN, NULL, arena_printf(errs->arena, "only deletion is allowed, but found new scheduling gate '%s'",
                                                                   json_str_or(gate, "name", "")),
-                        "spec.schedulingGates[%zu]", i);
+                        "spec.schedulingGates[%zu].name", i);
         }
 }
 

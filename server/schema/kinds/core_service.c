@@ -220,6 +220,8 @@ static void drop_type_dependent(json_t *service, const json_t *old)
         if (same(spec, was, "loadBalancerClass"))
             json_object_del(spec, "loadBalancerClass");
     }
+    if (service_needs_ip(old) && !service_needs_ip(service) && same(spec, was, "internalTrafficPolicy"))
+        json_object_del(spec, "internalTrafficPolicy");
     if (service_is_external(old) && !service_is_external(service) && same(spec, was, "externalTrafficPolicy"))
         json_object_del(spec, "externalTrafficPolicy");
     if (!is_type(service, "LoadBalancer"))

@@ -157,7 +157,8 @@ static void volume_validate_update(struct ctx *ctx, const json_t *volume, const 
             break;
         }
     }
-    check_immutable(errs, volume, old, "spec.volumeMode");
+    if (!same_member(volume, old, "spec.volumeMode"))
+        field_error(errs, FIELD_INVALID, json_at(volume, "spec.volumeMode"), "field is immutable", "volumeMode"); /* upstream's path */
     if (json_at(old, "spec.nodeAffinity"))
         check_immutable(errs, volume, old, "spec.nodeAffinity");
 }
@@ -270,6 +271,8 @@ static void claim_validate_update(struct ctx *ctx, const json_t *claim, const js
         set_from(spec, was, "storageClassName");
     if (bound && had)
         json_put(spec, "resources.requests.storage", json_deep_copy(had));
+    if (!same_member(claim, old, "spec.volumeMode"))
+        field_error(errs, FIELD_INVALID, json_at(claim, "spec.volumeMode"), "field is immutable", "volumeMode");
     if (!json_equal(spec, was))
         field_error(errs, FIELD_FORBIDDEN, NULL,
                     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims", "spec");

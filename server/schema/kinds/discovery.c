@@ -112,7 +112,7 @@ static void slice_validate(struct ctx *ctx, const json_t *slice, struct field_er
 static void slice_validate_update(struct ctx *ctx, const json_t *slice, const json_t *old, struct field_errors *errs)
 {
     (void)ctx;
-    check_immutable(errs, slice, old, "addressType");
+    check_fixed(errs, slice, old, "addressType");
 }
 
 static void end_cell(json_t *cells, struct buf *text, size_t n)

@@ -296,8 +296,14 @@ static void cidr_validate(struct ctx *ctx, const json_t *cidr, struct field_erro
 
 static void cidr_validate_update(struct ctx *ctx, const json_t *cidr, const json_t *old, struct field_errors *errs)
 {
+    const json_t *list = json_at(cidr, "spec.cidrs"), *had = json_at(old, "spec.cidrs");
+    size_t i;
+    json_t *v;
+
     (void)ctx;
-    check_immutable(errs, cidr, old, "spec.cidrs");
+    json_array_foreach(had, i, v) /* a second family may be added */
+        if (!json_equal(v, json_array_get(list, i)))
+            field_error(errs, FIELD_INVALID, json_array_get(list, i), "field is immutable", "spec.cidrs[%zu]", i);
 }
 
 static void cidr_cells(struct ctx *ctx, const json_t *cidr, json_t *cells)
@@ -320,7 +326,7 @@ static void address_validate(struct ctx *ctx, const json_t *address, struct fiel
 static void address_validate_update(struct ctx *ctx, const json_t *address, const json_t *old, struct field_errors *errs)
 {
     (void)ctx;
-    check_immutable(errs, address, old, "spec.parentRef");
+    check_fixed(errs, address, old, "spec.parentRef");
 }
 
 static const char *address_name_invalid(const char *name)

@@ -27,7 +27,7 @@ static void class_validate(struct ctx *ctx, const json_t *class, struct field_er
 static void class_validate_update(struct ctx *ctx, const json_t *class, const json_t *old, struct field_errors *errs)
 {
     (void)ctx;
-    check_immutable(errs, class, old, "handler");
+    check_fixed(errs, class, old, "handler");
 }
 
 static void class_cells(struct ctx *ctx, const json_t *class, json_t *cells)

@@ -121,6 +121,8 @@ static void check_init_containers(struct field_errors *errs, const json_t *spec,
         container_check(container, spec, at, errs);
         if (*name && (name_used(list, i, name) || name_used(main, json_array_size(main), name)))
             field_error(errs, FIELD_DUPLICATE, json_object_get(container, "name"), "", "%s.name", at);
+        CHECK_ONE_OF(errs, json_object_get(container, "restartPolicy"), false, check_path(errs, "%s.restartPolicy", at), "Always", "Never",
+                     "OnFailure");
         if (is_text(container, "restartPolicy", "Always")) {
             container_check_life(container, spec, at, errs);
             continue;
@@ -224,11 +226,13 @@ static void check_toleration(struct field_errors *errs, const json_t *t, const c
         field_error(errs, FIELD_INVALID, shown_effect, "effect must be 'NoExecute' when `tolerationSeconds` is set", "%s.effect", path);
     if (strcmp(op, "Exists") == 0 && *value)
         field_error(errs, FIELD_INVALID, json_object_get(t, "value"), "value must be empty when `operator` is 'Exists'", "%s.operator", path);
-    why = strcmp(op, "Exists") != 0 && *value ? label_value_invalid(value) : NULL;
+    why = (!*op || strcmp(op, "Equal") == 0) && *value ? label_value_invalid(value) : NULL;
     if (why)
         field_error(errs, FIELD_INVALID, json_object_get(t, "value"), why, "%s.operator", path);
-    if (*op)
-        CHECK_ONE_OF(errs, json_object_get(t, "operator"), false, check_path(errs, "%s.operator", path), "Equal", "Exists", "Gt", "Lt");
+    if (strcmp(op, "Gt") == 0 || strcmp(op, "Lt") == 0) /* behind a gate that is off */
+        field_not_supported(errs, op, (const char *const[]){ "Equal", "Exists", "Lt", "Gt" }, 4, "%s.operator", path);
+    else if (*op)
+        CHECK_ONE_OF(errs, json_object_get(t, "operator"), false, check_path(errs, "%s.operator", path), "Equal", "Exists");
     if (json_object_get(t, "effect"))
         CHECK_ONE_OF(errs, json_object_get(t, "effect"), false, check_path(errs, "%s.effect", path), "NoSchedule", "PreferNoSchedule",
                      "NoExecute");
@@ -299,6 +303,31 @@ static void check_lists(struct field_errors *errs, const json_t *spec, const cha
     }
 }
 
+/* Parts of lower case letters and digits between dots or slashes. */
+static const char *sysctl_name_invalid(const char *s)
+{
+    static const char why[] = "must have at most 253 characters and match regex "
+                              "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+    bool begins = true;
+
+    if (strlen(s) > 253)
+        return why;
+    for (; *s; s++) {
+        bool plain = (*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9'), ends = !s[1] || s[1] == '.' || s[1] == '/';
+
+        if (*s == '.' || *s == '/') {
+            if (begins)
+                return why;
+            begins = true;
+            continue;
+        }
+        if (!plain && (begins || ends || (*s != '-' && *s != '_')))
+            return why;
+        begins = false;
+    }
+    return begins ? why : NULL;
+}
+
 static void check_security(struct field_errors *errs, const json_t *spec, const char *path)
 {
     static const char *const ids[] = { "fsGroup", "runAsUser", "runAsGroup" };
@@ -310,6 +339,8 @@ static void check_security(struct field_errors *errs, const json_t *spec, const 
         if (json_object_get(sc, ids[k]))
             check_between(errs, json_object_get(sc, ids[k]), 0, INT32_MAX, check_path(errs, "%s.securityContext.%s", path, ids[k]));
     check_seccomp(errs, json_object_get(sc, "seccompProfile"), check_path(errs, "%s.securityContext.seccompProfile", path));
+    json_array_foreach(json_object_get(sc, "sysctls"), i, v)
+        check_name(errs, json_object_get(v, "name"), sysctl_name_invalid, check_path(errs, "%s.securityContext.sysctls[%zu].name", path, i));
     json_array_foreach(json_object_get(sc, "supplementalGroups"), i, v)
         check_between(errs, v, 0, INT32_MAX, check_path(errs, "%s.securityContext.supplementalGroups[%zu]", path, i));
     if (json_bool_or(spec, "hostPID", false) && json_bool_or(spec, "shareProcessNamespace", false))
@@ -422,6 +453,8 @@ void pod_spec_validate(const json_t *spec, const char *path, struct field_errors
     check_lists(errs, spec, path);
     check_spreading(errs, spec, path);
     check_names(errs, spec, path);
+    if (json_object_get(spec, "os"))
+        CHECK_ONE_OF(errs, json_at(spec, "os.name"), false, check_path(errs, "%s.os", path), "linux", "windows");
     if (deadline)
         check_between(errs, deadline, 1, INT32_MAX, check_path(errs, "%s.activeDeadlineSeconds", path));
     if (json_object_get(spec, "preemptionPolicy"))

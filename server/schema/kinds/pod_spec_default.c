@@ -68,6 +68,8 @@ static void default_container(json_t *c)
     default_http(json_at(c, "lifecycle.postStart"));
     default_http(json_at(c, "lifecycle.preStop"));
     json_del(c, "lifecycle.stopSignal"); /* upstream has it behind a gate that is off */
+    if (json_object_get(c, "lifecycle") && json_object_size(json_object_get(c, "lifecycle")) == 0)
+        json_object_del(c, "lifecycle");
     default_env(json_object_get(c, "env"));
 }
 

@@ -83,7 +83,7 @@ static void template_validate(struct ctx *ctx, const json_t *template, struct fi
 static void spec_fixed(struct ctx *ctx, const json_t *object, const json_t *old, struct field_errors *errs)
 {
     (void)ctx;
-    check_immutable(errs, object, old, "spec");
+    check_fixed(errs, object, old, "spec");
 }
 
 static void claim_cells(struct ctx *ctx, const json_t *claim, json_t *cells)

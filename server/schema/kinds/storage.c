@@ -35,7 +35,7 @@ static void class_validate_update(struct ctx *ctx, const json_t *class, const js
 
     (void)ctx;
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
-        check_immutable(errs, class, old, fixed[i]);
+        check_fixed(errs, class, old, fixed[i]);
 }
 
 static bool is_default(const json_t *class)
@@ -96,7 +96,8 @@ static void driver_validate(struct ctx *ctx, const json_t *driver, struct field_
 static void driver_validate_update(struct ctx *ctx, const json_t *driver, const json_t *old, struct field_errors *errs)
 {
     (void)ctx;
-    check_immutable(errs, driver, old, "spec.attachRequired");
+    if (!same_member(driver, old, "spec.attachRequired"))
+        field_error(errs, FIELD_INVALID, json_at(driver, "spec.attachRequired"), "field is immutable", "spec.attachedRequired");
     check_immutable(errs, driver, old, "spec.volumeLifecycleModes");
 }
 
@@ -171,7 +172,7 @@ static void attachment_validate(struct ctx *ctx, const json_t *attachment, struc
 static void attachment_validate_update(struct ctx *ctx, const json_t *attachment, const json_t *old, struct field_errors *errs)
 {
     (void)ctx;
-    check_immutable(errs, attachment, old, "spec");
+    check_fixed(errs, attachment, old, "spec");
 }
 
 static void attachment_cells(struct ctx *ctx, const json_t *attachment, json_t *cells)
@@ -195,8 +196,10 @@ static void capacity_validate_update(struct ctx *ctx, const json_t *capacity, co
 static void attributes_validate_update(struct ctx *ctx, const json_t *class, const json_t *old, struct field_errors *errs)
 {
     (void)ctx;
-    check_immutable(errs, class, old, "driverName");
-    check_immutable(errs, class, old, "parameters");
+    if (!same_member(class, old, "driverName"))
+        field_error(errs, FIELD_FORBIDDEN, NULL, "updates to driverName are forbidden.", "driverName");
+    if (!same_member(class, old, "parameters"))
+        field_error(errs, FIELD_FORBIDDEN, NULL, "updates to parameters are forbidden.", "parameters");
 }
 
 static void attributes_validate(struct ctx *ctx, const json_t *class, struct field_errors *errs)
