@@ -92,6 +92,7 @@ int conn_open_fd(struct conn *c, int fd)
     int rc = getsockname(fd, (struct sockaddr *)&sa, &n) < 0 && errno != ENOTSOCK ? -errno : 0;
     bool tcp = sa.ss_family == AF_INET || sa.ss_family == AF_INET6;
 
+    c->is_pipe = sa.ss_family == AF_UNSPEC;
     if (rc == 0)
         rc = tcp ? uv_tcp_init(loop_uv(c->loop), &c->io.tcp) : uv_pipe_init(loop_uv(c->loop), &c->io.pipe, 0);
     if (rc < 0) {

@@ -170,7 +170,7 @@ static void s_in_end(void *arg)
     struct session_fds *f = arg;
 
     if (f->part[FD_IN].conn)
-        conn_close(f->part[FD_IN].conn); /* a pipe has no half to shut */
+        conn_shutdown(f->part[FD_IN].conn);
 }
 
 static void s_resize(void *arg, int cols, int rows)
