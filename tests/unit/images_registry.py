@@ -4,7 +4,7 @@ certificate and its key are given) and the digest of its image, and ends with it
 import base64, http.server, importlib.util, json, os, socket, ssl, sys, tempfile, threading, urllib.parse
 
 here = os.path.dirname(os.path.abspath(__file__))
-spec = importlib.util.spec_from_file_location("mkimage", os.path.join(here, "../e2e/mkimage.py"))
+spec = importlib.util.spec_from_file_location("mkimage", os.path.join(here, "images_make.py"))
 mkimage = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(mkimage)
 

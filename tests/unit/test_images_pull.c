@@ -460,7 +460,7 @@ static bool listening(int port)
 static void push(int port, const char *repository, const char *compress)
 {
     char name[64], url[64];
-    const char *argv[] = { "python3", "tests/e2e/mkimage.py", "--busybox", "--file", "etc/motd=hello", "--name", name, "--cmd", "/bin/sh",
+    const char *argv[] = { "python3", "tests/unit/images_make.py", "--busybox", "--file", "etc/motd=hello", "--name", name, "--cmd", "/bin/sh",
                            "--also-arch", "arm64", "--compress", compress, "--push", url, NULL };
     int null = open("/dev/null", O_RDWR | O_CLOEXEC), status = -1;
 
