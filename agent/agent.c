@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include "agent/images/images.h"
+#include "agent/network/dns.h"
 #include "agent/network/network.h"
 #include "agent/network/proxy.h"
 #include "agent/pods/kubelet_api.h"
@@ -37,6 +38,7 @@ struct agent {
     struct node *node;
     struct network *network;
     struct proxy *proxy;
+    struct dns *dns;        /* NULL: no cluster DNS */
     struct kubelet_api *api;
     struct pool_family *jobs;
     struct ctx_cancel cancel;
@@ -116,6 +118,16 @@ static int open_rooms(struct agent *a, struct err *err)
     return 0;
 }
 
+/* Pods can run without it, and somebody else may serve port 53 here: told, not fatal. A Service with this address goes before it. */
+static void serve_dns(struct agent *a)
+{
+    AUTO_FREE char *ip = a->dns ? mem_printf("%.*s", (int)strcspn(a->o.cluster_dns, ","), a->o.cluster_dns) : NULL;
+    struct err err;
+
+    if (ip && (network_own_address(a->network, ip, &err) < 0 || dns_listen(a->dns, ip, 53, &err) < 0))
+        log_warn("cluster DNS is not served on this node", "address=%s error=%s", ip, log_q(err.msg));
+}
+
 /* The node has its range: the network is there, and with it pods can run. */
 static int on_pod_cidr(void *arg, struct ctx *ctx, const char *pod_cidr, const char *const **ret_annotations, struct err *err)
 {
@@ -129,6 +141,7 @@ static int on_pod_cidr(void *arg, struct ctx *ctx, const char *pod_cidr, const c
         return err_wrap(err, "addresses of pods that are gone");
     pods_set_network(a->pods, a->network);
     proxy_set_network(a->proxy, a->network);
+    serve_dns(a);
     const char **notes = arena_alloc(ctx->arena, 9 * sizeof(char *));
     const char *const pairs[] = { "flannel.alpha.coreos.com/backend-data",
                                   arena_printf(ctx->arena, "{\"VNI\":1,\"VtepMAC\":\"%s\"}", network_vtep_mac(a->network)),
@@ -154,6 +167,9 @@ static int open_pods(struct agent *a, struct err *err)
     pods_set_allocatable(a->pods, allocatable);
     a->proxy = proxy_open(&(struct proxy_options){ .informers = a->informers, .pool = a->o.pool, .loop = a->o.loop, .clock = a->o.clock,
                                                    .node_name = a->o.node_name, .services_off = a->o.disable_kube_proxy });
+    if (a->o.cluster_dns && *a->o.cluster_dns && a->o.cluster_domain && *a->o.cluster_domain)
+        a->dns = dns_open(&(struct dns_options){ .informers = a->informers, .loop = a->o.loop, .domain = a->o.cluster_domain,
+                                                 .resolv_conf = a->o.resolv_conf });
     return node_open(&node, &a->node, err);
 }
 
@@ -260,6 +276,7 @@ void agent_stop(struct agent *a)
     volumes_close(a->volumes);
     images_close(a->images);
     proxy_free(a->proxy);
+    dns_free(a->dns);
     network_close(a->network);
     if (a->events)
         events_free(a->events);

@@ -45,19 +45,18 @@ int import_read(const struct import *in, const char *path, char **ret, size_t *r
     return 0;
 }
 
-static int add_layer(struct ctx *ctx, struct import *in, const struct import_image *i, const struct image_config *c, char **chains,
-                     size_t k, int64_t *size, struct err *err)
+/* s says which layer; its blob is found here. */
+static int add_layer(struct ctx *ctx, struct import *in, const char *path, struct layer_source *s, int64_t *size, struct err *err)
 {
     AUTO_FD int fd = -1;
     int64_t bytes = 0;
-    int rc = import_open(in, i->paths[k], &fd, &bytes, err);
+    int rc = import_open(in, path, &fd, &bytes, err);
 
     if (rc < 0)
         return rc;
     *size += bytes;
-    struct layer_source s = { .blob_fd = fd, .diff_id = c->diff_ids[k], .blob_digest = i->digests ? i->digests[k] : NULL,
-                              .chains = chains, .n = k };
-    return layer_add(ctx, in->im, &s, err);
+    s->blob_fd = fd;
+    return layer_add(ctx, in->im, s, err);
 }
 
 static void take_names(struct import *in, const struct import_image *i, struct image *image)
@@ -113,8 +112,11 @@ int import_image(struct ctx *ctx, struct import *in, const struct import_image *
     char **chains = layer_chains(c.diff_ids);
     for (size_t k = 0; k < c.n; k++)
         layer_pin(in->im, chains[k]);
-    for (size_t k = 0; rc == 0 && k < c.n; k++)
-        rc = add_layer(ctx, in, i, &c, chains, k, &size, err);
+    for (size_t k = 0; rc == 0 && k < c.n; k++) {
+        struct layer_source s = { .diff_id = c.diff_ids[k], .blob_digest = i->digests ? i->digests[k] : NULL, .chains = chains, .n = k };
+
+        rc = add_layer(ctx, in, i->paths[k], &s, &size, err);
+    }
     if (rc == 0) {
         struct image *image = MEM_NEW(struct image);
 

@@ -38,7 +38,14 @@ static bool is_list(const char *name)
 
 static int wanted(const struct dirent *e)
 {
-    return e->d_name[0] != '.' && (is_archive(e->d_name) || is_list(e->d_name));
+    if (e->d_name[0] == '.')
+        return 0;
+    if (is_archive(e->d_name) || is_list(e->d_name))
+        return 1;
+    /* K3s takes these too. */
+    if (ends_with(e->d_name, ".lz4") || ends_with(e->d_name, ".bz2") || ends_with(e->d_name, ".tbz"))
+        log_warn("image file not imported", "file=%s err=%s", log_q(e->d_name), log_q("this compression is not supported; use .tar, .tar.gz or .tar.zst"));
+    return 0;
 }
 
 static int pull_list(struct ctx *ctx, struct images *im, const char *path, struct err *err)

@@ -12,6 +12,8 @@
 #include "lib/bytes.h"
 #include "lib/ctx.h"
 
+#include <locale.h>
+
 struct layer_job {
     int blob_fd;                     /* read from where it stands to its end */
     int root_fd;                     /* the empty folder */
@@ -21,6 +23,7 @@ struct layer_job {
     bool plain;                      /* no layer: no whiteouts, no devices, owner and modes ours */
     bool hash_blob;                  /* tell the digest of the compressed bytes too */
     int64_t bytes_max, entries_max;  /* 0: the limits above */
+    locale_t locale;                 /* layer_unpack's own: one of UTF-8; else names beyond ASCII are refused */
 };
 
 struct layer_result {

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <locale.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -81,8 +80,6 @@ static int set_limits(struct err *err)
 
 static int shut_in(struct err *err)
 {
-    /* Names in pax headers are UTF-8, which libarchive gives out in the locale's encoding. */
-    setlocale(LC_CTYPE, "C.UTF-8");
     umask(0);
     if (unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
         return err_sys(err, errno, "leave the host's namespaces");
@@ -120,6 +117,9 @@ static int child_main(void *arg)
     job.blob_fd = CHILD_BLOB;
     job.root_fd = CHILD_ROOT;
     job.layers_fd = job.layers_fd >= 0 ? CHILD_LAYERS : -1;
+    /* Names in pax headers are UTF-8, which libarchive gives out in the locale's encoding. */
+    if (job.locale)
+        uselocale(job.locale);
     int rc = shut_in(&err);
     if (rc == 0)
         rc = layer_unpack_here(&job, &result, &err);
@@ -203,6 +203,17 @@ static int judge(const struct layer_job *job, int report_fd, struct layer_result
     return 0;
 }
 
+/* Made before the fork: setting the process's locale takes a lock that another thread may have held then. */
+static locale_t utf8_locale(void)
+{
+    static const char *const names[] = { "C.UTF-8", "C.utf8", "en_US.UTF-8" };
+    locale_t l = 0;
+
+    for (size_t i = 0; !l && i < ARRAY_LEN(names); i++)
+        l = newlocale(LC_CTYPE_MASK, names[i], 0);
+    return l;
+}
+
 int layer_unpack(struct ctx *ctx, const struct layer_job *job, struct layer_result *ret, struct err *err)
 {
     static const char *const argv[] = { "unpack", NULL };
@@ -217,7 +228,10 @@ int layer_unpack(struct ctx *ctx, const struct layer_job *job, struct layer_resu
     spec.argv = argv;
     spec.pass_fds = fds;
     spec.n_pass_fds = job->layers_fd >= 0 ? 4 : 3;
+    copy.locale = utf8_locale();
     int rc = spawn_call(ctx, &spec, child_main, &copy, &result, err);
+    if (copy.locale)
+        freelocale(copy.locale);
     if (rc < 0)
         return rc;
     int code = result.exit_code;

@@ -112,7 +112,8 @@ static int each_entry(struct layer_writer *w, struct archive *tar, struct err *e
 
         if (rc == ARCHIVE_EOF)
             return 0;
-        if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
+        /* A warning without such a locale is a name that could not be told. */
+        if (rc != ARCHIVE_OK && !(rc == ARCHIVE_WARN && w->job->locale))
             return refused(tar, "read the layer's tar", err);
         if (w->entries_left-- <= 0)
             return err_set(err, ERR_TOO_LARGE, "the layer has too many entries");

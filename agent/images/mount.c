@@ -57,6 +57,9 @@ static int short_link(struct images *im, const char *chain, char to[SHORT_CHARS 
     return 0;
 }
 
+/* Not "volatile": it would spare unmounts a sync, but mounting takes five times as long with it (◇ 0.4 and 2 ms and more), and mounting is what a
+ * pod waits for. */
+
 /* --- the way of Linux 6.7 and later: one option a layer, no limit on the whole --- */
 
 static int set_option(int fs, const char *key, const char *value)
@@ -190,8 +193,13 @@ static int make_rw(struct images *im, const char *key, const char *id, const cha
     AUTO_FD int rw = openat(im->rw_fd, key, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (rw < 0)
         return err_sys(err, errno, "open folder %s", key);
-    if (fstatat(rw, "upper", &st, AT_SYMLINK_NOFOLLOW) == 0)
-        return write_id(rw, id, err); /* of the mount before a restart of the machine */
+    /* Of a mount before a restart of the machine: what it was in the middle of is worth nothing. */
+    if (fstatat(rw, "upper", &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        rc = folder_remove(rw, "work", NULL, err);
+        if (rc == 0)
+            rc = make_dir(rw, "work", 0700, err);
+        return rc < 0 ? rc : write_id(rw, id, err);
+    }
     rc = write_id(rw, id, err);
     if (rc == 0)
         rc = make_dir(rw, "work", 0700, err);
@@ -216,14 +224,6 @@ static int claim(struct images *im, const char *image_id, const char *key, char 
     return 0;
 }
 
-static int mount_at(struct ctx *ctx, struct images *im, char **chains, const char *key, const char *rw, const char *target,
-                    struct err *err)
-{
-    if (is_mounted(target))
-        return 0;
-    return mount_new(im, chains, rw, target) == 0 ? 0 : mount_old(ctx, im, chains, key, target, err);
-}
-
 static void auto_strv(char ***v)
 {
     strv_free(*v);
@@ -246,9 +246,11 @@ int images_mount(struct ctx *ctx, struct images *im, const char *image_id, const
     id = mem_strdup(map_get(im->mounts, key));
     pthread_mutex_unlock(&im->lock);
     size_t n = strv_len(chains);
-    rc = make_rw(im, key, id, n ? chains[n - 1] : NULL, err);
-    if (rc == 0)
-        rc = mount_at(ctx, im, chains, key, rw, target, err);
+    if (!is_mounted(target)) {
+        rc = make_rw(im, key, id, n ? chains[n - 1] : NULL, err);
+        if (rc == 0 && mount_new(im, chains, rw, target) < 0)
+            rc = mount_old(ctx, im, chains, key, target, err);
+    }
     if (rc < 0)
         return err_wrap(err, "mount the root filesystem of %s", key);
     store_touch(im, id);

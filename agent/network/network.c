@@ -158,6 +158,16 @@ int network_open(const struct network_options *options, struct network **ret, st
     return 0;
 }
 
+int network_own_address(struct network *n, const char *ip, struct err *err)
+{
+    AUTO_FD int fd = -1;
+    uint32_t address = 0;
+
+    if (ipv4_read(ip, &address, err) < 0 || nl_open(NETLINK_ROUTE, &fd, err) < 0)
+        return -(int)err->code;
+    return link_add_address(fd, n->bridge_index, address, 32, err);
+}
+
 void network_close(struct network *n)
 {
     if (!n)

@@ -29,6 +29,9 @@ void network_close(struct network *n);  /* the kernel's state stays; NULL allowe
 /* Removes all of this instance's kernel state (uninstall, tests). */
 CHECK_RC int network_purge(const char *instance, struct err *err);
 
+/* Gives the bridge one more address of this node's own, for the cluster's DNS server. */
+CHECK_RC int network_own_address(struct network *n, const char *ip, struct err *err);
+
 struct network_host_port {
     const char *protocol; /* "TCP", "UDP", "SCTP" */
     const char *host_ip;  /* NULL or "": any */

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""A registry for tests of pulls: what it does depends on the first word of the repository. Prints its two ports and ends with its input."""
-import base64, http.server, importlib.util, json, os, socket, sys, tempfile, threading, urllib.parse
+"""A registry for tests of pulls: what it does depends on the first word of the repository. Prints its ports (two plain, one with TLS when a
+certificate and its key are given) and the digest of its image, and ends with its input."""
+import base64, http.server, importlib.util, json, os, socket, ssl, sys, tempfile, threading, urllib.parse
 
 here = os.path.dirname(os.path.abspath(__file__))
 spec = importlib.util.spec_from_file_location("mkimage", os.path.join(here, "../e2e/mkimage.py"))
@@ -134,11 +135,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def main():
-    for _ in range(2):
+    for i in range(3 if len(sys.argv) > 2 else 2):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if i == 2:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(sys.argv[1], sys.argv[2])
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         ports.append(server.server_port)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(ports[0], ports[1], mkimage.digest(INDEX), flush=True)
+    print(*(ports + [0])[:3], mkimage.digest(INDEX), flush=True)
     sys.stdin.read()
 
 

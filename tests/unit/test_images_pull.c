@@ -25,7 +25,7 @@ struct site {
     struct ctx ctx;
     pid_t pid;
     int in; /* of the registry; its end ends it */
-    int port, port2;
+    int port, port2, port_tls;
     char digest[DIGEST_CHARS + 1];
 };
 
@@ -56,13 +56,40 @@ static pid_t child(const char *const *argv, int in, int out)
     return pid;
 }
 
+static void write_file(const struct site *s, const char *name, const char *text, char path[96])
+{
+    snprintf(path, 96, "%s/%s", s->dir, name);
+    FILE *f = fopen(path, "we");
+    CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+/* ca.pem, and a certificate of it for 127.0.0.1. */
+static void make_certificate(const struct site *s, char cert[96], char key[96])
+{
+    static const char *const ips[] = { "127.0.0.1", NULL };
+    int64_t now = clock_wall_s(&clock_system);
+    struct cert_spec ca = { .common_name = "test-ca", .ca = true, .not_before_s = now - 60, .not_after_s = now + 3600 };
+    struct cert_spec leaf = { .common_name = "registry", .ips = ips, .server_auth = true, .not_before_s = now - 60, .not_after_s = now + 3600 };
+    AUTO_FREE char *ca_key = key_new_pem(), *leaf_key = key_new_pem(), *ca_pem = NULL, *leaf_pem = NULL;
+    struct err err;
+    char path[96];
+
+    CHECK_INT(cert_sign(&ca, ca_key, NULL, NULL, &ca_pem, &err), 0);
+    CHECK_INT(cert_sign(&leaf, leaf_key, ca_pem, ca_key, &leaf_pem, &err), 0);
+    write_file(s, "ca.pem", ca_pem, path);
+    write_file(s, "cert.pem", leaf_pem, cert);
+    write_file(s, "key.pem", leaf_key, key);
+}
+
 static void start_registry(struct site *s)
 {
-    static const char *const argv[] = { "python3", "tests/unit/images_registry.py", NULL };
+    char cert[96], key[96];
+    const char *argv[] = { "python3", "tests/unit/images_registry.py", cert, key, NULL };
     int in[2], out[2];
     char line[256];
     size_t n = 0;
 
+    make_certificate(s, cert, key);
     CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
     s->pid = child(argv, in[0], out[1]);
     close(in[0]);
@@ -72,7 +99,7 @@ static void start_registry(struct site *s)
         n++;
     line[n] = '\0';
     close(out[0]);
-    CHECK_INT(sscanf(line, "%d %d %71s", &s->port, &s->port2, s->digest), 3);
+    CHECK_INT(sscanf(line, "%d %d %d %71s", &s->port, &s->port2, &s->port_tls, s->digest), 4);
 }
 
 static void stop_child(pid_t pid)
@@ -304,6 +331,43 @@ TEST(images_pull_failures)
     s.port = 1;
     must_fail(&s, "nobody", ERR_UNAVAILABLE, "dial tcp 127.0.0.1:1: connect: connection refused");
     s.port = port;
+    site_end(&s);
+}
+
+TEST(images_pull_tls)
+{
+    struct site s;
+    struct err err = { 0 };
+    struct image_info info;
+    char text[512];
+
+    if (!can_run())
+        return;
+    site_begin(&s);
+    /* A loopback registry is plain HTTP unless an endpoint says https; the name is one nobody resolves. */
+    snprintf(text, sizeof(text), "mirrors:\n  r.invalid:\n    endpoint: [\"https://127.0.0.1:%d\"]\n", s.port_tls);
+    open_store(&s, text);
+    CHECK(images_pull(&s.ctx, s.im, "r.invalid/plain/x:1", NULL, 0, &info, &err) < 0);
+    if (!strstr(err.msg, "x509: certificate signed by unknown authority")) {
+        fprintf(stderr, "%s\n", err.msg);
+        exit(1);
+    }
+    size_t n = strlen(text);
+    snprintf(text + n, sizeof(text) - n, "configs:\n  \"127.0.0.1:%d\":\n    tls: {ca_file: %s/ca.pem}\n", s.port_tls, s.dir);
+    open_store(&s, text);
+    if (images_pull(&s.ctx, s.im, "r.invalid/plain/x:1", NULL, 0, &info, &err) < 0) {
+        fprintf(stderr, "%s\n", err.msg);
+        exit(1);
+    }
+    image_info_clear(&info);
+    snprintf(text + n, sizeof(text) - n, "configs:\n  \"*\":\n    tls: {insecure_skip_verify: true}\n");
+    open_store(&s, text);
+    CHECK_INT(images_pull(&s.ctx, s.im, "r.invalid/other/x:1", NULL, 0, &info, &err), 0);
+    image_info_clear(&info);
+    snprintf(text + n, sizeof(text) - n, "configs:\n  \"*\":\n    tls: {ca_file: /nonexistent}\n");
+    open_store(&s, text);
+    CHECK(images_pull(&s.ctx, s.im, "r.invalid/third/x:1", NULL, 0, &info, &err) < 0);
+    CHECK(strstr(err.msg, "ca_file: open /nonexistent: No such file or directory") != NULL);
     site_end(&s);
 }
 

@@ -239,6 +239,32 @@ TEST(images_store_import_and_mount)
     store_end(&s);
 }
 
+/* As after a restart of the machine: the mount is gone, its folders are there. */
+TEST(images_store_mounts_again)
+{
+    struct store s;
+    struct err err = { 0 };
+    char *root, path[512];
+
+    if (!have_root())
+        return;
+    store_begin(&s);
+    char *id = demo_import(&s, "demo:1", "docker.io/library/demo:1", "x");
+    mount_key(&s, id, "k", &root);
+    snprintf(path, sizeof(path), "%s/written", root);
+    FILE *f = fopen(path, "we");
+    CHECK(f != NULL && fclose(f) == 0 && umount2(root, 0) == 0);
+    CHECK(!exists(root, "etc"));
+    reopen(&s);
+    free(root);
+    mount_key(&s, id, "k", &root);
+    CHECK(exists(root, "etc/passwd") && exists(root, "written"));
+    CHECK_INT(images_unmount(&s.ctx, s.im, "k", &err), 0);
+    free(root);
+    free(id);
+    store_end(&s);
+}
+
 TEST(images_store_retains_known_keys)
 {
     static const char *const keep[] = { "k1", "never" };
@@ -509,6 +535,18 @@ TEST(images_store_refuses_bad_archives)
     save(path, &layer);
     CHECK_INT(images_import(&s.ctx, s.im, path, &names, &err), -ERR_INVALID);
     CHECK(strstr(err.msg, "neither an OCI layout nor a docker archive") != NULL);
+    /* Another layer than the configuration names. */
+    tar_add(&layer, &(struct tar_entry){ .name = "0", .type = '0', .data = "no tar" });
+    tar_add(&layer, &(struct tar_entry){ .name = "l", .type = '0', .size = 1024 });
+    tar_end(&layer);
+    tar_add(&layer, &(struct tar_entry){ .name = "c.json", .type = '0', .data = "{\"rootfs\":{\"diff_ids\":[\"sha256:"
+                    "00000000000000000000000000000000000000000000000000000000000000aa\"]}}" });
+    tar_add(&layer, &(struct tar_entry){ .name = "manifest.json", .type = '0', .data = "[{\"Config\":\"c.json\",\"Layers\":[\"l\"]}]" });
+    tar_end(&layer);
+    save(path, &layer);
+    CHECK_INT(images_import(&s.ctx, s.im, path, &names, &err), -ERR_INVALID);
+    CHECK(strstr(err.msg, "wrong diff id calculated on extraction") != NULL);
+    CHECK(entries(&s, "layers") == 0 && entries(&s, "tmp") == 0);
     CHECK_INT(images_import(&s.ctx, s.im, "/nonexistent.tar", &names, &err), -ERR_NOT_FOUND);
     store_end(&s);
 }
