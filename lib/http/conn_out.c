@@ -99,6 +99,10 @@ static void on_shut(uv_shutdown_t *req, int rc)
 /* The queue is empty. */
 static void flushed(struct conn *c)
 {
+    if (c->shut_wanted && c->is_pipe && c->state != CONN_CLOSING) { /* a pipe's end is shut by closing it */
+        conn_abort(c, NULL);
+        return;
+    }
     if (c->shut_wanted && !c->shut_sent) {
         c->shut_sent = true;
         c->shutdown.data = c;

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 
-from tests.harness.server import ROOT
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 EPOCH = 1700000000
 OCI, DOCKER = "application/vnd.oci.image", "application/vnd.docker"
