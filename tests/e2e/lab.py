@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import shutil
 
-from tests.e2e import mkimage
+from tests.e2e import image as mkimage
 from tests.e2e.registry import Registry
 from tests.harness.case import SuiteServer
 from tests.harness.server import ROOT, Server, program, wait_for
