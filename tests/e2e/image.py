@@ -158,7 +158,7 @@ def nginx(page="hello\n"):
     for d in ("var/log/nginx", "var/lib/nginx", "run"):
         layer.folder(d)
     top = Layer().whiteout("usr/share/gone").file("srv/index.html", page).file("etc/nginx.conf", """
-daemon off; worker_processes 1; pid /run/nginx.pid; error_log stderr;
+user root; daemon off; worker_processes 1; pid /run/nginx.pid; error_log stderr;
 events { worker_connections 64; }
 http { access_log /dev/stdout; server { listen 80; root /srv; location = /env { return 200 "$hostname\\n"; } } }
 """)
