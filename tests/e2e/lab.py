@@ -35,7 +35,7 @@ class Lab(SuiteServer):
 
     def __init__(self):
         super().__init__()
-        self.registry = Registry()
+        self.registry = Registry("10.200.0.1")  # reached by both nodes
         mkimage.busybox().push(self.registry.host, "busybox", "1")
         mkimage.nginx("one\n").push(self.registry.host, "web", "1")
         mkimage.nginx("two\n").push(self.registry.host, "web", "2", index=True)
@@ -64,7 +64,7 @@ class SecondNode:
         token = pathlib.Path(server.dir, "data/server/token").read_text().strip()
         self.log = open(self.dir + "/log", "wb")
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", name, program(), "agent", "--config", self.dir + "/config.yaml", "--data-dir", self.dir + "/data",
+            ["nsenter", f"--net=/run/netns/{name}", program(), "agent", "--config", self.dir + "/config.yaml", "--data-dir", self.dir + "/data",
              "--server", f"https://10.200.0.1:{server.port}", "--token", token, "--node-name", name, "--private-registry", server.registries],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 

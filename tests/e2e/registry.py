@@ -10,9 +10,10 @@ from tests.harness.server import free_port, wait_for
 
 
 class Registry:
-    def __init__(self):
+    def __init__(self, address="127.0.0.1"):
+        self.address = address
         self.dir, self.port = tempfile.mkdtemp(prefix="registry-"), free_port()
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{address}:{self.port}"
         config = pathlib.Path(self.dir, "config.yml")
         config.write_text(f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {self.dir}/data}}}}\n"
                           f"http: {{addr: '{self.host}'}}\n")
@@ -24,7 +25,7 @@ class Registry:
         if self.process.poll() is not None:
             raise AssertionError("the registry ended: " + pathlib.Path(self.dir, "log").read_text()[-2000:])
         with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", self.port)) == 0
+            return s.connect_ex((self.address, self.port)) == 0
 
     def stop(self):
         self.process.kill()

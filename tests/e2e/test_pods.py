@@ -91,7 +91,7 @@ def test_probes(t):
 def test_limits_and_qos(t):
     p = run_pod(t, pod("p", "sleep", "1000", container={"resources": {"limits": {"memory": "32Mi", "cpu": "500m"}}}))
     same(p["status"]["qosClass"], "Guaranteed")
-    out = k(t, "exec", "p", "--", "sh", "-c", "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null").out
+    out = k(t, "exec", "p", "--", "sh", "-c", "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; true").out
     same(out.split(), [str(32 << 20)])
 
 
