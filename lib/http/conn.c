@@ -88,7 +88,7 @@ int conn_open_fd(struct conn *c, int fd)
 {
     struct sockaddr_storage sa = { 0 };
     socklen_t n = sizeof(sa);
-    int rc = getsockname(fd, (struct sockaddr *)&sa, &n) < 0 ? -errno : 0;
+    int rc = getsockname(fd, (struct sockaddr *)&sa, &n) < 0 && errno != ENOTSOCK ? -errno : 0; /* a pipe's end is fine too */
     bool tcp = sa.ss_family == AF_INET || sa.ss_family == AF_INET6;
 
     if (rc == 0)

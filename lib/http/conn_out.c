@@ -93,7 +93,11 @@ static void on_written(uv_write_t *req, int rc)
 
 static void on_shut(uv_shutdown_t *req, int rc)
 {
-    (void)req, (void)rc; /* a peer that is gone shows up as EOF or a read error */
+    struct conn *c = req->data;
+
+    if (rc == UV_ENOTSOCK && conn_alive(c))
+        conn_abort(c, NULL); /* a pipe ends by being closed */
+    /* Else: a peer that is gone shows up as EOF or a read error. */
 }
 
 /* The queue is empty. */
