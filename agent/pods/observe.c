@@ -204,7 +204,8 @@ static void find_runs(struct view *v, size_t i)
 /* Looked at once for each exit: how long to wait before it runs again. lock held. */
 static bool charge_crash(struct view *v, struct unit *u, const struct status_run *run)
 {
-    int64_t now_us = clock_wall_us(v->all->o.clock), ran_us = run->finished_us - run->started_us;
+    /* what never started ran for no time */
+    int64_t now_us = clock_wall_us(v->all->o.clock), ran_us = run->started_us ? run->finished_us - run->started_us : 0;
 
     if (strcmp(u->crash_id, run->id) == 0)
         return false;

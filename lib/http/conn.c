@@ -88,9 +88,11 @@ int conn_open_fd(struct conn *c, int fd)
 {
     struct sockaddr_storage sa = { 0 };
     socklen_t n = sizeof(sa);
-    int rc = getsockname(fd, (struct sockaddr *)&sa, &n) < 0 && errno != ENOTSOCK ? -errno : 0; /* a pipe's end is fine too */
+    /* a pipe's end (a command's output) is no socket, and just as good */
+    int rc = getsockname(fd, (struct sockaddr *)&sa, &n) < 0 && errno != ENOTSOCK ? -errno : 0;
     bool tcp = sa.ss_family == AF_INET || sa.ss_family == AF_INET6;
 
+    c->is_pipe = sa.ss_family == AF_UNSPEC;
     if (rc == 0)
         rc = tcp ? uv_tcp_init(loop_uv(c->loop), &c->io.tcp) : uv_pipe_init(loop_uv(c->loop), &c->io.pipe, 0);
     if (rc < 0) {

@@ -22,7 +22,7 @@ struct conn_ops {
 
 enum { CONN_LOW_BYTES = 64 * 1024, CONN_HIGH_BYTES = 256 * 1024 };
 
-/* Takes an accepted socket (or, plain, one end of a pipe: it reads or writes only; conn_shutdown closes it). tls NULL: plain. handshake_ms bounds the time to on_ready; 0: the owner watches it. */
+/* Takes an accepted socket. tls NULL: plain. handshake_ms bounds the time to on_ready; 0: the owner watches it. */
 struct conn *conn_accept(struct loop *l, int fd, struct tls_ctx *tls, int64_t handshake_ms, const struct conn_ops *ops, void *arg);
 
 /* Right after conn_accept with TLS: what is answered, in the clear, to who begins without it. A literal. */

@@ -38,7 +38,7 @@ struct conn {
     enum conn_state state;
     unsigned due;
     bool io_open, reading, paused, first_seen, eof_seen, eof_told;
-    bool writing, shut_wanted, shut_sent, was_over;
+    bool writing, shut_wanted, shut_sent, is_pipe, was_over;
     struct tls *tls;
     const char *not_tls;
 

@@ -93,16 +93,16 @@ static void on_written(uv_write_t *req, int rc)
 
 static void on_shut(uv_shutdown_t *req, int rc)
 {
-    struct conn *c = req->data;
-
-    if (rc == UV_ENOTSOCK && conn_alive(c))
-        conn_abort(c, NULL); /* a pipe ends by being closed */
-    /* Else: a peer that is gone shows up as EOF or a read error. */
+    (void)req, (void)rc; /* a peer that is gone shows up as EOF or a read error */
 }
 
 /* The queue is empty. */
 static void flushed(struct conn *c)
 {
+    if (c->shut_wanted && c->is_pipe && c->state != CONN_CLOSING) { /* a pipe's end is shut by closing it */
+        conn_abort(c, NULL);
+        return;
+    }
     if (c->shut_wanted && !c->shut_sent) {
         c->shut_sent = true;
         c->shutdown.data = c;
