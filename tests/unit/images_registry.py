@@ -1,19 +1,17 @@
 #!/usr/bin/env python3
 """A registry for tests of pulls: what it does depends on the first word of the repository. Prints its ports (two plain, one with TLS when a
 certificate and its key are given) and the digest of its image, and ends with its input."""
-import base64, http.server, importlib.util, json, os, socket, ssl, sys, tempfile, threading, urllib.parse
+import base64, http.server, json, os, socket, ssl, sys, tempfile, threading, urllib.parse
 
-here = os.path.dirname(os.path.abspath(__file__))
-spec = importlib.util.spec_from_file_location("mkimage", os.path.join(here, "../e2e/mkimage.py"))
-mkimage = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(mkimage)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import images_make
 
 
 def layer(files):
     with tempfile.TemporaryDirectory() as root:
         for path, text in files.items():
-            mkimage.put_file(root, path, text)
-        return mkimage.tar_of(root)
+            images_make.put_file(root, path, text)
+        return images_make.tar_of(root)
 
 
 import random
@@ -21,11 +19,11 @@ noise = random.Random(1)
 big = "".join(noise.choice("0123456789abcdef") for _ in range(600000))
 LAYERS = [layer({"a": "one", "big": big}), layer({"b": "two"}), layer({"c": "three"})]
 CONFIG = {"Cmd": ["/a"], "Env": ["A=b"]}
-IMAGES = {arch: mkimage.Image(LAYERS, dict(CONFIG, User=arch), "gzip", arch) for arch in ("amd64", "arm64")}
-INDEX = json.dumps({"schemaVersion": 2, "mediaType": mkimage.OCI + "index.v1+json", "manifests": [i.entry() for i in IMAGES.values()]}).encode()
+IMAGES = {arch: images_make.Image(LAYERS, dict(CONFIG, User=arch), "gzip", arch) for arch in ("amd64", "arm64")}
+INDEX = json.dumps({"schemaVersion": 2, "mediaType": images_make.OCI + "index.v1+json", "manifests": [i.entry() for i in IMAGES.values()]}).encode()
 BLOBS = {key: data for image in IMAGES.values() for key, data in image.blobs.items()}
-MANIFESTS = {mkimage.digest(i.manifest): i.manifest for i in IMAGES.values()}
-MANIFESTS[mkimage.digest(INDEX)] = INDEX
+MANIFESTS = {images_make.digest(i.manifest): i.manifest for i in IMAGES.values()}
+MANIFESTS[images_make.digest(INDEX)] = INDEX
 counts, lock, ports, log = {}, threading.Lock(), [], []
 
 
@@ -67,7 +65,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(401, headers=[("WWW-Authenticate", 'Bearer realm="http://127.0.0.1:%d/token",service="test",scope="repository:%s:pull"'
                                        % (ports[0], repository))])
             return False
-        if kind == "basic" and got != basic:
+        if kind in ("basic", "redirect") and got != basic:
             self.answer(401, headers=[("WWW-Authenticate", 'Basic realm="test"')])
             return False
         return True
@@ -104,7 +102,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, json.dumps(counts).encode())
         if url.path.startswith("/store/"):
             key = url.path[7:]
-            bad = "Authorization" in self.headers
+            bad = "Authorization" in self.headers  # a credential for somebody else
             return self.answer(400 if bad else 200, b"" if bad else BLOBS[key])
         parts = url.path.split("/")  # "", v2, kind, x, manifests, object
         if len(parts) < 6:
@@ -131,7 +129,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(404)
         if kind == "swapped" and key.startswith("sha256"):
             body = body + b" "
-        self.answer(200, body, [("Content-Type", json.loads(body)["mediaType"]), ("Docker-Content-Digest", mkimage.digest(body))])
+        self.answer(200, body, [("Content-Type", json.loads(body)["mediaType"]), ("Docker-Content-Digest", images_make.digest(body))])
 
 
 def main():
@@ -143,7 +141,7 @@ def main():
             server.socket = context.wrap_socket(server.socket, server_side=True)
         ports.append(server.server_port)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(*(ports + [0])[:3], mkimage.digest(INDEX), flush=True)
+    print(*(ports + [0])[:3], images_make.digest(INDEX), flush=True)
     sys.stdin.read()
 
 

@@ -27,10 +27,23 @@ static bool have_root(void)
     return false;
 }
 
+/* A failed check ends the process: what the test made goes all the same. */
+static char made[64];
+
+static void remove_made(void)
+{
+    struct err err;
+
+    ERR_IGNORE(folder_remove(AT_FDCWD, made, NULL, &err));
+}
+
 static void place_open(struct place *p)
 {
     snprintf(p->base, sizeof(p->base), "/tmp/images-layer-XXXXXX");
     CHECK(mkdtemp(p->base) != NULL);
+    if (!*made)
+        atexit(remove_made);
+    snprintf(made, sizeof(made), "%s", p->base);
     p->base_fd = open(p->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK(p->base_fd >= 0 && mkdirat(p->base_fd, "in", 0755) == 0 && mkdirat(p->base_fd, "out", 0755) == 0);
     p->in_fd = openat(p->base_fd, "in", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

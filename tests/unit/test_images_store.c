@@ -39,11 +39,32 @@ static void reopen(struct store *s)
     }
 }
 
+/* A failed check ends the process: what the test mounted and made goes all the same. */
+static char made[64];
+
+static void remove_made(void)
+{
+    struct images_options options = { .data_dir = made, .clock = &clock_system };
+    struct ctx ctx = ctx_background(NULL);
+    struct images *im;
+    struct err err;
+
+    if (access(made, F_OK) < 0)
+        return;
+    if (images_open(&options, &im, &err) == 0) {
+        ERR_IGNORE(images_retain(&ctx, im, NULL, 0, &err));
+        images_close(im);
+    }
+    ERR_IGNORE(folder_remove(AT_FDCWD, made, NULL, &err));
+}
+
 static void store_begin(struct store *s)
 {
     *s = (struct store){ .ctx = ctx_background(NULL) };
     snprintf(s->dir, sizeof(s->dir), "/tmp/images-store-XXXXXX");
     CHECK(mkdtemp(s->dir) != NULL);
+    snprintf(made, sizeof(made), "%s", s->dir);
+    atexit(remove_made);
     reopen(s);
 }
 
