@@ -31,23 +31,32 @@ class Sum:
             print("# " + line, flush=True)
 
 
-def run_unit(total, only):
-    """The unit runner prints TAP; a plan that was not kept is a failure."""
-    began, seen, plan = time.monotonic(), 0, None
-    p = subprocess.Popen([str(out_dir() / "tests/unit/run")] + ([only] if only else []), cwd=ROOT, text=True, stdout=subprocess.PIPE)
+def run_tap(total, suite, command):
+    """Another runner that prints TAP; a plan that was not kept is a failure."""
+    began, seen, failed, plan = time.monotonic(), 0, total.failed, None
+    p = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE)
     for line in p.stdout:
-        m = re.match(r"(not )?ok \d+ - (.*)", line)
+        m = re.match(r"(not )?ok \d+ - ([^#\n]*)", line)
         if m:
             seen += 1
-            total.add(not m[1], "unit " + m[2], began)
+            total.add(not m[1], f"{suite} {m[2].strip()}", began)
             began = time.monotonic()
         elif re.match(r"1\.\.\d+$", line):
             plan = int(line[3:])
         else:
-            print("# " + line, end="")
+            print(line if line.startswith("#") else "# " + line, end="", flush=True)
     p.wait()
-    if plan != seen or (p.returncode and not total.failed):
-        total.add(False, "unit the runner itself", began, f"plan {plan}, {seen} ran, exit code {p.returncode}")
+    if plan != seen or (p.returncode and total.failed == failed and seen):
+        total.add(False, f"{suite} the runner itself", began, f"plan {plan}, {seen} ran, exit code {p.returncode}")
+
+
+def run_unit(total, only):
+    run_tap(total, "unit", [str(out_dir() / "tests/unit/run")] + ([only] if only else []))
+
+
+def run_e2e(total, only):
+    """In a network namespace of their own: the machine's ports, routes and rules are not touched."""
+    run_tap(total, "e2e", ["unshare", "--net", "--mount", sys.executable, "-m", "tests.e2e.inside", only])
 
 
 def on_alarm(*_):
@@ -71,7 +80,7 @@ def run_case(total, suite, name, function, server):
         why += traceback.format_exc(limit=-3)
     if why and server.log_tail():
         why += "server log:\n" + server.log_tail()
-    total.add(not why, f"{suite} {name}", began, why)
+    total.add(not why, f"{suite} {name}".strip(), began, why)
 
 
 def functions_of(suite):
@@ -82,13 +91,13 @@ def functions_of(suite):
                 yield path.stem, f.__code__.co_firstlineno, name, f
 
 
-def run_suite(total, suite, only):
-    server = SuiteServer(suite)
+def run_suite(total, suite, only, server=None):
+    server = server or SuiteServer()
     try:
         for module, _, name, f in sorted(functions_of(suite), key=lambda x: x[:3]):
             full = f"{module[5:]}.{name[5:]}"
             if not only or only in full:
-                run_case(total, suite, full, f, server)
+                run_case(total, suite if suite == "api" else "", full, f, server)
     finally:
         server.stop()
 
@@ -101,7 +110,10 @@ def main():
     total = Sum()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for suite in a.suites:
-        run_unit(total, a.only) if suite == "unit" else run_suite(total, suite, a.only)
+        if suite == "api":
+            run_suite(total, suite, a.only)
+        else:
+            {"unit": run_unit, "e2e": run_e2e}[suite](total, a.only)
     print(f"{total.passed} passed, {total.failed} failed")
     return 1 if total.failed or not total.passed else 0
 

@@ -5,7 +5,7 @@
 static const struct ctl_def *const defs[] = {
     &ctl_namespace,  &ctl_service_account, &ctl_root_ca,    &ctl_node_ipam,      &ctl_node_lifecycle, &ctl_replicaset,
     &ctl_replication, &ctl_deployment,     &ctl_endpoints,  &ctl_endpoint_slice, &ctl_garbage,        &ctl_pod_gc,
-    &ctl_node_role,
+    &ctl_node_role,  &ctl_role_aggregation,
 };
 
 /* --- small calls --- */

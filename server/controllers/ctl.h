@@ -44,7 +44,7 @@ struct controllers {
 };
 
 extern const struct ctl_def ctl_namespace, ctl_service_account, ctl_root_ca, ctl_node_ipam, ctl_node_lifecycle, ctl_replicaset,
-    ctl_replication, ctl_deployment, ctl_endpoints, ctl_endpoint_slice, ctl_garbage, ctl_pod_gc, ctl_node_role;
+    ctl_replication, ctl_deployment, ctl_endpoints, ctl_endpoint_slice, ctl_garbage, ctl_pod_gc, ctl_node_role, ctl_role_aggregation;
 
 /* Adds a handler whose arg is c. labels NULL: all. */
 void ctl_watch(struct ctl *c, const char *group, const char *version, const char *resource, const struct informer_handler *h);

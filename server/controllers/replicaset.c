@@ -228,6 +228,8 @@ static int create_pods(struct ctl *c, struct ctx *ctx, const json_t *set, int n,
         AUTO(json) json_t *made = NULL;
 
         if (client_create(ctx, c->client, &ref, pod, &made, err) < 0) {
+            if (err->code == ERR_FORBIDDEN && strstr(err->msg, "is being terminated"))
+                return 0; /* the namespace goes: so will the set */
             if (err->code == ERR_FORBIDDEN || err->code == ERR_INVALID)
                 event_record(c->events, set, NULL, "Warning", "FailedCreate", "Error creating: %s", err->msg);
             return err_wrap(err, "create pod %d of %d", i + 1, n);

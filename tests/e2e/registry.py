@@ -5,7 +5,7 @@ import socket
 import subprocess
 import tempfile
 
-from tests.e2e.mkimage import program
+from tests.e2e.image import program
 from tests.harness.server import free_port, wait_for
 
 

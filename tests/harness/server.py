@@ -79,7 +79,7 @@ class Other:
 class Server:
     def __init__(self, *args, agent=False, port=None, env=None, prefix=()):
         self.dir = tempfile.mkdtemp(prefix="rancherd-test-")
-        self.port = port or free_port()
+        self.port, self.agent = port or free_port(), agent
         self.args = [program(), "server", "--config", self.dir + "/config.yaml", "--data-dir", self.dir + "/data", "--https-listen-port", str(self.port),
                      "--write-kubeconfig", self.dir + "/kubeconfig", *([] if agent else ["--disable-agent"]), *args]
         self.prefix, self.env, self.process = list(prefix), dict(os.environ, **(env or {})), None
@@ -130,5 +130,8 @@ class Server:
         return self.process.wait(limit_s)
 
     def remove(self):
+        """The process, and whatever a node of its own left in the kernel."""
         self.kill()
+        if self.agent:
+            subprocess.run([ROOT + "/scripts/killall"], env=dict(os.environ, RANCHERD_DATA_DIR=self.dir + "/data"), stdout=subprocess.DEVNULL)
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Container images from Debian's packages, without any container tool: as docker archive, OCI layout, or pushed to a registry.
 
-python3 -m tests.e2e.mkimage busybox|nginx docker|oci OUT.tar NAME:TAG
+python3 -m tests.e2e.image busybox|nginx docker|oci OUT.tar NAME:TAG
 """
 import gzip
 import hashlib
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tests.harness.server import ROOT
 
 EPOCH = 1700000000
 OCI, DOCKER = "application/vnd.oci.image", "application/vnd.docker"
@@ -158,7 +158,7 @@ def nginx(page="hello\n"):
     for d in ("var/log/nginx", "var/lib/nginx", "run"):
         layer.folder(d)
     top = Layer().whiteout("usr/share/gone").file("srv/index.html", page).file("etc/nginx.conf", """
-daemon off; worker_processes 1; pid /run/nginx.pid; error_log stderr;
+user root; daemon off; worker_processes 1; pid /run/nginx.pid; error_log stderr;
 events { worker_connections 64; }
 http { access_log /dev/stdout; server { listen 80; root /srv; location = /env { return 200 "$hostname\\n"; } } }
 """)
