@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
 struct exec_op {
     struct kubelet_live live;
@@ -45,20 +45,20 @@ static void close_fds(const struct runtime_session *s)
 
 /* --- starting --- */
 
-/* Small, and the sockets are fresh: they take it at once. */
+/* Small, and pipes and socket are fresh: they take it at once. (The program ignores SIGPIPE.) */
 static void tell_early(struct exec_op *op)
 {
     if (op->cols > 0 && op->fds.fd_control >= 0)
         (void)dprintf(op->fds.fd_control, "resize %d %d\n", op->cols, op->rows);
     for (size_t at = 0; op->fds.fd_in >= 0 && at < buf_len(&op->early);) {
-        ssize_t n = send(op->fds.fd_in, buf_at(&op->early) + at, buf_len(&op->early) - at, MSG_NOSIGNAL);
+        ssize_t n = write(op->fds.fd_in, buf_at(&op->early) + at, buf_len(&op->early) - at);
 
         if (n <= 0)
             break;
         at += (size_t)n;
     }
     if (op->in_ended && op->fds.fd_in >= 0)
-        (void)shutdown(op->fds.fd_in, SHUT_WR);
+        close(TAKE_FD(op->fds.fd_in));
     buf_clear(&op->early);
 }
 
@@ -77,8 +77,8 @@ static void started(void *arg)
         stream_session_fail(op->session, &op->err);
         return;
     }
-    struct stream_fds fds = { op->fds.fd_in, op->fds.fd_out, op->fds.fd_err, op->fds.fd_control };
     tell_early(op);
+    struct stream_fds fds = { op->fds.fd_in, op->fds.fd_out, op->fds.fd_err, op->fds.fd_control };
     stream_session_wire(op->session, &fds);
     if (op->session)
         stream_session_resume(op->session);
