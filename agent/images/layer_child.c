@@ -226,6 +226,7 @@ int layer_unpack(struct ctx *ctx, const struct layer_job *job, struct layer_resu
     if (report < 0)
         return err_sys(err, errno, "unpack a layer");
     spec.argv = argv;
+    spec.die_with_parent = true; /* or it would write on while the next start removes what is not finished; this thread waits for it */
     spec.pass_fds = fds;
     spec.n_pass_fds = job->layers_fd >= 0 ? 4 : 3;
     copy.locale = utf8_locale();

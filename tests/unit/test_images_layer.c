@@ -7,9 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <zlib.h>
 
@@ -393,6 +396,44 @@ TEST(images_layer_parents_from_below)
     CHECK_INT(look(&p, "srv").st_mode & 07777, 0755);
     buf_clear(&tar);
     close(layers);
+    place_close(&p);
+}
+
+/* Nobody unpacks on when the program was killed. */
+TEST(images_layer_child_dies_with_us)
+{
+    struct place p;
+    int feed[2], alive[2];
+    char c;
+
+    if (!have_root())
+        return;
+    place_open(&p);
+    CHECK(pipe2(feed, O_CLOEXEC) == 0 && pipe2(alive, O_CLOEXEC) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct ctx ctx = ctx_background(NULL);
+        /* The child holds it as one of its descriptors: its end is the end of the pipe. */
+        struct layer_job job = { .blob_fd = feed[0], .root_fd = p.in_fd, .layers_fd = alive[1] };
+        struct layer_result r;
+        struct err err;
+
+        _exit(layer_unpack(&ctx, &job, &r, &err) < 0);
+    }
+    close(alive[1]);
+    close(feed[0]);
+    struct buf tar = { 0 };
+    tar_add(&tar, &(struct tar_entry){ .name = "first", .type = '0', .data = "x" });
+    tar_add(&tar, &(struct tar_entry){ .name = "second", .type = '0', .size = 1 << 20 });
+    CHECK(write(feed[1], buf_at(&tar), buf_len(&tar)) == (ssize_t)buf_len(&tar));
+    buf_clear(&tar);
+    struct stat st;
+    while (fstatat(p.in_fd, "first", &st, 0) < 0 && waitpid(pid, NULL, WNOHANG) == 0)
+        poll(NULL, 0, 5);
+    CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+    CHECK_INT(read(alive[0], &c, 1), 0);
+    close(alive[0]);
+    close(feed[1]);
     place_close(&p);
 }
 

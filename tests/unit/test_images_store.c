@@ -40,11 +40,11 @@ static void reopen(struct store *s)
 }
 
 /* A failed check ends the process: what the test mounted and made goes all the same. */
-static char made[64];
+static char made[64], made_deep[400];
 
 static void remove_made(void)
 {
-    struct images_options options = { .data_dir = made, .clock = &clock_system };
+    struct images_options options = { .data_dir = *made_deep ? made_deep : made, .clock = &clock_system };
     struct ctx ctx = ctx_background(NULL);
     struct images *im;
     struct err err;
@@ -366,6 +366,7 @@ TEST(images_store_long_paths)
     snprintf(deep, sizeof(deep), "%s/%0120d/%0120d", s.dir, 0, 0);
     CHECK(mkdir(deep, 0755) == 0);
     images_close(s.im);
+    snprintf(made_deep, sizeof(made_deep), "%s", deep);
     options.data_dir = deep;
     CHECK_INT(images_open(&options, &s.im, &err), 0);
     CHECK_INT(images_import(&s.ctx, s.im, from, &names, &err), 0);
