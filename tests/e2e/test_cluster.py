@@ -105,13 +105,13 @@ def test_containers_outlive_the_program(t):
 
 def test_a_second_node(t):
     node = SecondNode(t.server)
+    t.after(lambda: t.api.delete("/api/v1/nodes/n2"))  # when its agent has ended: it would register again
     t.after(node.remove)
     ready = lambda: [line.split()[1] for line in t.kubectl("get", "nodes", "--no-headers").out.splitlines() if line.startswith("n2")] == ["Ready"]
     try:
         wait_for("the second node is Ready", ready, 30)
     except AssertionError as e:
         raise AssertionError(f"{e}\n" + open(node.dir + "/log").read()[-3000:]) from None
-    t.after(lambda: t.api.delete("/api/v1/nodes/n2"))
     p = run_pod(t, pod("far", image="registry.test/busybox:1", container={"command": ["sh", "-c", "echo far; exec httpd -f -p 80 -h /etc"]}, nodeName="n2"))
     same(p["status"]["hostIP"], "10.200.0.2")
     same(k(t, "logs", "far").out, "far\n")
