@@ -17,6 +17,10 @@ typedef void object_unknown_fn(void *arg, const char *message);
  * Errors: BAD_REQUEST with upstream's decode message, e.g.
  * `json: cannot unmarshal string into Go struct field PodSpec.spec.hostNetwork of type bool` . */
 CHECK_RC int object_prune(const struct schema_type *type, json_t *object, object_unknown_fn *unknown, void *arg, struct err *err);
+/* The same, but an empty list or map that is `always` written stays what it is instead of null. Storage keeps no such difference, but to
+ * managed fields it is one: who sends [] owns the list. *ret_kept is set when there is one (else left alone): object_prune once that is done. */
+CHECK_RC int object_prune_keeping(const struct schema_type *type, json_t *object, object_unknown_fn *unknown, void *arg, bool *ret_kept,
+                                  struct err *err);
 
 /* Static defaults of the schema (the conditional ones are the kind's: server/schema/kinds). */
 void object_default(const struct schema_type *type, json_t *object);

@@ -18,6 +18,7 @@ struct prune {
     object_unknown_fn *unknown;
     void *arg;
     size_t n_unknown;
+    bool *ret_kept; /* NULL: nothing is kept */
     struct err *err;
 };
 
@@ -266,6 +267,15 @@ static int decode_map(struct prune *p, const struct schema_type *t, const char *
     return 0;
 }
 
+/* An empty list or map where Go tells it from none: the field is written in either case. */
+static bool is_kept(struct prune *p, const struct schema_field *f, const json_t *v)
+{
+    if (!p->ret_kept || !schema_field_always(f) || schema_field_pointer(f) || (!json_is_array(v) && !json_is_object(v)))
+        return false;
+    *p->ret_kept = true;
+    return true;
+}
+
 /* One member. *ret_drop: it goes. */
 static int decode_field(struct prune *p, const struct object_at *at, void *it, json_t *object, bool *ret_drop)
 {
@@ -276,7 +286,7 @@ static int decode_field(struct prune *p, const struct object_at *at, void *it, j
         if (rc)
             return rc;
     }
-    bool zero = is_zero(at->field, new ? new : v);
+    bool zero = is_zero(at->field, new ? new : v) && !is_kept(p, at->field, new ? new : v);
     *ret_drop = zero && !is_filled(at->field, schema_shape(t));
     if (zero && !*ret_drop) {
         json_decref(new);
@@ -349,5 +359,11 @@ static int decode(struct prune *p, const struct schema_type *t, const char *go, 
 int object_prune(const struct schema_type *type, json_t *object, object_unknown_fn *unknown, void *arg, struct err *err)
 {
     struct prune p = { .unknown = unknown, .arg = arg, .err = err };
+    return decode_object(&p, type, NULL, NULL, object);
+}
+
+int object_prune_keeping(const struct schema_type *type, json_t *object, object_unknown_fn *unknown, void *arg, bool *ret_kept, struct err *err)
+{
+    struct prune p = { .unknown = unknown, .arg = arg, .ret_kept = ret_kept, .err = err };
     return decode_object(&p, type, NULL, NULL, object);
 }

@@ -93,6 +93,7 @@ struct api_request {
     struct api_route route;
     bool dry_run;
     const char *field_manager, *field_validation;
+    bool kept_empty; /* the decoded object holds a [] or {} that is stored as null once managed fields have seen it */
     const char *warnings[WARNINGS_MAX];
     size_t n_warnings;
     struct api_answer answer;
@@ -136,6 +137,8 @@ int api_decode_object(struct api_request *r, const struct schema_type *type, con
                       json_t **ret, struct err *err);
 /* Prunes and defaults a tree that a patch made. */
 int api_normalize(struct api_request *r, json_t *object, struct err *err);
+/* The same, before managed fields are told; see kept_empty. */
+int api_normalize_keeping(struct api_request *r, json_t *object, struct err *err);
 
 /* encode.c: objects out, as JSON, Table, PartialObjectMetadata */
 enum api_form { FORM_JSON, FORM_TABLE, FORM_PARTIAL };

@@ -149,7 +149,7 @@ int api_decode_object(struct api_request *r, const struct schema_type *type, con
                                   kind);
     if (check_kind(r, tree, api_version, kind, err) < 0)
         return -(int)err->code;
-    if (object_prune(type, tree, on_unknown, &c, err) < 0) {
+    if (object_prune_keeping(type, tree, on_unknown, &c, &r->kept_empty, err) < 0) {
         AUTO_FREE char *why = mem_strdup(err->msg);
         return status_bad_request(&r->ctx, err, "%s in version \"%s\" cannot be handled as a %s: %s", kind,
                                   version_part(api_version), kind, why);
@@ -161,12 +161,14 @@ int api_decode_object(struct api_request *r, const struct schema_type *type, con
     return 0;
 }
 
-int api_normalize(struct api_request *r, json_t *object, struct err *err)
+static int normalize(struct api_request *r, json_t *object, bool *ret_kept, struct err *err)
 {
     const struct schema_resource *res = r->route.resource;
     struct complaints c = { .r = r };
+    int rc = ret_kept ? object_prune_keeping(res->type, object, on_unknown, &c, ret_kept, err)
+                      : object_prune(res->type, object, on_unknown, &c, err);
 
-    if (object_prune(res->type, object, on_unknown, &c, err) < 0) {
+    if (rc < 0) {
         AUTO_FREE char *why = mem_strdup(err->msg);
         return status_bad_request(&r->ctx, err, "%s in version \"%s\" cannot be handled as a %s: %s", res->kind, res->version, res->kind,
                                   why);
@@ -177,4 +179,14 @@ int api_normalize(struct api_request *r, json_t *object, struct err *err)
     if (r->route.ops->default_)
         r->route.ops->default_(object);
     return 0;
+}
+
+int api_normalize(struct api_request *r, json_t *object, struct err *err)
+{
+    return normalize(r, object, NULL, err);
+}
+
+int api_normalize_keeping(struct api_request *r, json_t *object, struct err *err)
+{
+    return normalize(r, object, &r->kept_empty, err);
 }

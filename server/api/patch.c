@@ -58,8 +58,6 @@ static int check_config(struct api_request *r, json_t *config, struct err *err)
     if (strcmp(meta_name(config), r->route.name) != 0)
         return status_bad_request(&r->ctx, err, "the name of the object (%s) does not match the name on the URL (%s)", meta_name(config),
                                   r->route.name);
-    if (res->namespaced && !*meta_namespace(config))
-        json_put(config, "metadata.namespace", json_string(r->route.ns));
     if (json_at(config, "metadata.managedFields") && json_array_size(json_at(config, "metadata.managedFields")) > 0)
         return status_bad_request(&r->ctx, err, "metadata.managedFields must be nil");
     return 0;

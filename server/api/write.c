@@ -328,7 +328,8 @@ static int manage(struct api_request *r, const json_t *live, json_t *object, con
         .reset = has_status_subresource(r->route.resource) ? NULL : no_reset,
     };
 
-    return apply_update_managed(&r->ctx, r->route.resource->type, live, object, &m, err);
+    int rc = apply_update_managed(&r->ctx, r->route.resource->type, live, object, &m, err);
+    return rc == 0 && r->kept_empty ? object_prune(r->route.resource->type, object, NULL, NULL, err) : rc;
 }
 
 /* *ret_going: it is being deleted. Errors: NOT_FOUND. */
@@ -617,8 +618,9 @@ static int check_version(struct api_request *r, const json_t *object, const stru
     *ret_insists = false;
     if (!*rv || strcmp(rv, "0") == 0) {
         if (!c->patch && !r->route.ops->unconditional_update)
-            return err_set(err, ERR_INVALID, "%s \"%s\" is invalid: metadata.resourceVersion: Invalid value: %s: must be specified for an update",
-                           r->route.resource->resource, r->route.name, *rv ? "\"0\"" : "0");
+            return err_set(err, ERR_INVALID, "%s%s%s \"%s\" is invalid: metadata.resourceVersion: Invalid value: %s: must be specified for an update",
+                           r->route.resource->resource, *r->route.resource->group ? "." : "", r->route.resource->group, r->route.name,
+                           *rv ? "\"0\"" : "0");
         return 0;
     }
     int64_t want = strtoll(rv, &end, 10);
@@ -665,7 +667,7 @@ static int try_change(struct api_request *r, const struct api_change *c, json_t 
         rc = check_version(r, object, &row, c, &insists, err);
     if (rc == 0) {
         keep_system_fields(r, object, live, c);
-        rc = api_normalize(r, object, err);
+        rc = c->managed ? api_normalize(r, object, err) : api_normalize_keeping(r, object, err);
     }
     if (rc == 0 && !c->managed)
         rc = manage(r, live, object, c->sub, err);

@@ -87,7 +87,7 @@ OBJECTS = {
     "resource.k8s.io/v1/resourceslices": {"spec": {"driver": "d.example.com", "nodeName": "n", "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}}},
     "scheduling.k8s.io/v1/priorityclasses": {"value": 7},
     "storage.k8s.io/v1/csidrivers": {"spec": {"attachRequired": False}},
-    "storage.k8s.io/v1/csinodes": {"spec": {"drivers": [{"name": "d.example.com", "nodeID": "n"}]}},
+    "storage.k8s.io/v1/csinodes": {"spec": {"drivers": []}},
     "storage.k8s.io/v1/csistoragecapacities": {"storageClassName": "s"},
     "storage.k8s.io/v1/storageclasses": {"provisioner": "example.com/p"},
     "storage.k8s.io/v1/volumeattachments": {"spec": {"attacher": "a.example.com", "nodeName": "n", "source": {"persistentVolumeName": "v"}}},

@@ -1,7 +1,7 @@
 /*
  * Sequences of creates, updates, patches and applies as upstream 1.37 answered them (tests/unit/data/apply.jsonl). A line tells the
  * request and upstream's object after it; the next line starts from that object. `from` says whether an update's base of managedFields
- * is the request's own or live's.
+ * is the request's own or live's; `sent` is what of an update was sent as [] or {} and is stored as null.
  */
 #include "lib/auto.h"
 #include "lib/k8s/apply_int.h"
@@ -74,7 +74,10 @@ static json_t *updated_object(const struct sequence *s, const json_t *line)
 {
     json_t *object = json_deep_copy(json_object_get(line, "up")), *meta = json_object_get(object, "metadata");
     json_t *own = json_object_get(line, "managedFields"), *before = json_at(s->live, "metadata.managedFields");
+    json_t *sent = json_object_get(line, "sent");
 
+    if (sent)
+        json_object_update_recursive(object, sent);
     json_object_del(meta, "managedFields");
     if (own)
         json_object_set_new(meta, "managedFields", json_deep_copy(own));

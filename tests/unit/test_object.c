@@ -186,6 +186,41 @@ TEST(object_prune_zero_values)
               "{\"resourceFieldRef\":{\"resource\":\"limits.cpu\",\"divisor\":\"0\"}}}]}]},\"status\":{}}");
 }
 
+/* An empty list that is always written is told from none; one with omitempty is not. */
+TEST(object_prune_keeps_what_managed_fields_must_see)
+{
+    static const struct {
+        const char *spec, *want;
+        bool kept;
+    } cases[] = {
+        { "{\"drivers\":[]}", "{\"drivers\":[]}", true },
+        { "{\"drivers\":null}", "{\"drivers\":null}", false },
+        { "{}", "{\"drivers\":null}", false },
+        { "{\"drivers\":[{\"name\":\"d\",\"nodeID\":\"n\",\"topologyKeys\":[]}]}", "{\"drivers\":[{\"name\":\"d\",\"nodeID\":\"n\",\"topologyKeys\":[]}]}", true },
+        { "{\"drivers\":[{\"name\":\"d\",\"nodeID\":\"n\",\"topologyKeys\":null,\"allocatable\":{}}]}",
+          "{\"drivers\":[{\"name\":\"d\",\"nodeID\":\"n\",\"topologyKeys\":null,\"allocatable\":{}}]}", false },
+    };
+    const struct schema_type *type = kind("storage.k8s.io", "v1", "CSINode");
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO(json) json_t *v = json_object();
+        AUTO(buf) struct buf out = { 0 };
+        struct err err = { 0 };
+        bool kept = false;
+
+        json_object_set_new(v, "spec", tree(cases[i].spec));
+        CHECK(object_prune_keeping(type, v, NULL, NULL, &kept, &err) == 0);
+        json_write(json_object_get(v, "spec"), &out);
+        CHECK_STR(buf_at(&out), cases[i].want);
+        CHECK(kept == cases[i].kept);
+    }
+    AUTO(json) json_t *map = tree("{\"metadata\":{\"labels\":{}},\"data\":{}}");
+    struct err err = { 0 };
+    bool kept = false;
+    CHECK(object_prune_keeping(kind("", "v1", "ConfigMap"), map, NULL, NULL, &kept, &err) == 0);
+    CHECK(!kept && json_object_size(json_object_get(map, "metadata")) == 0 && !json_object_get(map, "data"));
+}
+
 TEST(object_prune_bytes)
 {
     static const struct {
