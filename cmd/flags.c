@@ -275,6 +275,21 @@ const char *settings_arg(const struct settings *s, const char *list, const char 
     return found;
 }
 
+int settings_check_args(const struct settings *s, const char *list, const char *const *known, const char *why, struct err *err)
+{
+    for (const char *const *v = settings_list(s, list, NULL); *v; v++) {
+        const char *name = *v + strspn(*v, "-");
+        size_t n = strcspn(name, "=");
+        bool found = false;
+
+        for (const char *const *k = known; *k; k++)
+            found |= strlen(*k) == n && memcmp(*k, name, n) == 0;
+        if (!found)
+            return err_set(err, ERR_BAD_REQUEST, "not supported by rancherd: --%s %.*s, because %s", list, (int)n, name, why);
+    }
+    return 0;
+}
+
 char *settings_args_json(int argc, char **argv)
 {
     static const char *const secrets[] = { "token", "agent-token", "datastore-endpoint", "etcd-s3-access-key", "etcd-s3-secret-key" };

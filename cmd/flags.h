@@ -39,6 +39,8 @@ const char *const *settings_list(const struct settings *s, const char *name, siz
 bool settings_given(const struct settings *s, const char *name);
 /* "key=value" pairs of a list flag such as kubelet-arg: the value of key; NULL. The last wins. */
 const char *settings_arg(const struct settings *s, const char *list, const char *key);
+/* Refuses a key of such a flag that is not in `known` (ends with NULL): it would be ignored. why: "the … is part of rancherd: it knows …". */
+CHECK_RC int settings_check_args(const struct settings *s, const char *list, const char *const *known, const char *why, struct err *err);
 /* The command line with secrets masked, as JSON (node annotation). */
 char *settings_args_json(int argc, char **argv);
 

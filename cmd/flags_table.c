@@ -43,7 +43,7 @@ const struct flag flags[] = {
     { "cluster-init", NULL, FLAG_BOOL, FOR_SERVER, "CLUSTER_INIT", NULL, "cluster", "Initialize a new cluster using embedded Etcd", "clusters of several servers are not built yet", NULL },
     { "cluster-reset", NULL, FLAG_BOOL, FOR_SERVER, "CLUSTER_RESET", NULL, "cluster", "Forget all peers and become sole member of a new cluster", "clusters of several servers are not built yet", NULL },
     { "cluster-reset-restore-path", NULL, FLAG_STRING, FOR_SERVER, NULL, NULL, "db", "Path to snapshot file to be restored", "clusters of several servers are not built yet", NULL },
-    { "kube-apiserver-arg", NULL, FLAG_LIST, FOR_SERVER, NULL, NULL, "flags", "Customized flag for kube-apiserver process", "the API server is part of rancherd and takes no arguments of its own yet", NULL },
+    { "kube-apiserver-arg", NULL, FLAG_LIST, FOR_SERVER, NULL, NULL, "flags", "Customized flag for kube-apiserver process", NULL, NULL },
     { "etcd-arg", NULL, FLAG_LIST, FOR_SERVER, NULL, NULL, "flags", "Customized flag for etcd process", "the datastore is embedded SQLite", NULL },
     { "kube-controller-manager-arg", NULL, FLAG_LIST, FOR_SERVER, NULL, NULL, "flags", "Customized flag for kube-controller-manager process", "the controllers are part of rancherd and take no arguments of their own yet", NULL },
     { "kube-scheduler-arg", NULL, FLAG_LIST, FOR_SERVER, NULL, NULL, "flags", "Customized flag for kube-scheduler process", "the scheduler is part of rancherd and takes no arguments of its own yet", NULL },

@@ -33,23 +33,11 @@ static int number_arg(const struct settings *s, const char *key, int otherwise, 
     return 0;
 }
 
-/* --kubelet-arg: what we know; anything else would be ignored, so it stops. */
 static int check_kubelet_args(const struct settings *s, struct err *err)
 {
-    static const char *const known[] = { "max-pods", "port", "v" };
+    static const char *const known[] = { "max-pods", "port", "v", NULL };
 
-    for (const char *const *v = settings_list(s, "kubelet-arg", NULL); *v; v++) {
-        const char *name = *v + strspn(*v, "-");
-        size_t n = strcspn(name, "=");
-        bool found = false;
-
-        for (size_t i = 0; i < ARRAY_LEN(known); i++)
-            found |= strlen(known[i]) == n && memcmp(known[i], name, n) == 0;
-        if (!found)
-            return err_set(err, ERR_BAD_REQUEST, "not supported by rancherd: --kubelet-arg %.*s, because the node agent is part of rancherd: it knows max-pods, port and v",
-                           (int)n, name);
-    }
-    return 0;
+    return settings_check_args(s, "kubelet-arg", known, "the node agent is part of rancherd: it knows max-pods, port and v", err);
 }
 
 static int join(const struct local_agent_options *o, struct local_agent *a, struct err *err)

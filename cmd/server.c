@@ -11,10 +11,11 @@
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { STOP_GRACE_MS = 5000 };
+enum { STOP_GRACE_MS = 5000, COMPACT_EVERY_MS = 300000 };
 
 struct names {
     char *node, *node_ip, *token, *agent_token;
@@ -67,6 +68,48 @@ static int read_mode(const struct settings *s, unsigned *ret, struct err *err)
     return 0;
 }
 
+/* As Go writes durations: 300ms, 5m, 1h30m, 0. */
+static bool read_duration_ms(const char *text, int64_t *ret)
+{
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 } };
+    int64_t sum = 0;
+
+    if (strcmp(text, "0") == 0) {
+        *ret = 0;
+        return true;
+    }
+    for (const char *at = text; at == text || *at;) {
+        char *end = NULL;
+        long v = *at >= '0' && *at <= '9' ? strtol(at, &end, 10) : -1;
+        size_t i = 0;
+
+        while (v >= 0 && i < ARRAY_LEN(units) &&
+               (strncmp(end, units[i].name, strlen(units[i].name)) != 0 || (units[i].ms == 60000 && end[1] == 's')))
+            i++;
+        if (v < 0 || v > 1000000 || i == ARRAY_LEN(units))
+            return false;
+        sum += v * units[i].ms;
+        at = end + strlen(units[i].name);
+    }
+    *ret = sum;
+    return true;
+}
+
+static int read_apiserver_args(const struct settings *s, struct server_options *o, struct err *err)
+{
+    static const char *const known[] = { "etcd-compaction-interval", NULL };
+    const char *text = settings_arg(s, "kube-apiserver-arg", known[0]);
+
+    if (settings_check_args(s, "kube-apiserver-arg", known, "the API server is part of rancherd: it knows etcd-compaction-interval", err) < 0)
+        return -(int)err->code;
+    if (text && !read_duration_ms(text, &o->compact_every_ms))
+        return err_set(err, ERR_BAD_REQUEST, "invalid value \"%s\" for --kube-apiserver-arg %s: allowed is a duration such as 5m0s, or 0 for never", text, known[0]);
+    return 0;
+}
+
 static int fill(const struct settings *s, const struct process *p, const struct names *n, struct server_options *o, struct err *err)
 {
     const char *advertise = settings_str(s, "advertise-address");
@@ -93,8 +136,9 @@ static int fill(const struct settings *s, const struct process *p, const struct 
         .kubeconfig_path = settings_str(s, "write-kubeconfig"),
         .disable_scheduler = settings_bool(s, "disable-scheduler"),
         .disable_controllers = settings_bool(s, "disable-controller-manager"),
+        .compact_every_ms = COMPACT_EVERY_MS,
     };
-    if (read_port_range(s, &o->node_port_first, &o->node_port_last, err) < 0)
+    if (read_apiserver_args(s, o, err) < 0 || read_port_range(s, &o->node_port_first, &o->node_port_last, err) < 0)
         return -(int)err->code;
     return read_mode(s, &o->kubeconfig_mode, err);
 }

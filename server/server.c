@@ -24,7 +24,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { COMPACT_EVERY_MS = 300000, SANS_MAX = 64, BOOTSTRAP_MS = 120000 };
+enum { COMPACT_LIMIT_MS = 300000, SANS_MAX = 64, BOOTSTRAP_MS = 120000 };
 
 struct server {
     struct server_options o;
@@ -275,7 +275,7 @@ static int listen_front(struct server *s, struct err *err)
     return rc < 0 ? rc : http_server_listen(s->http, s->o.bind_address, s->o.port, NULL, err);
 }
 
-/* --- compaction every five minutes, up to where the head was at the last one --- */
+/* --- compaction every so often, up to where the head was at the last one --- */
 
 static void on_compact(void *arg);
 
@@ -288,14 +288,14 @@ static void compact_job(void *arg)
     int64_t head = store_revision(s->store);
 
     base.clock = s->o.clock;
-    ctx = ctx_with_timeout(&base, COMPACT_EVERY_MS);
+    ctx = ctx_with_timeout(&base, COMPACT_LIMIT_MS);
     if (s->compact_to > 0 && store_compact(&ctx, s->store, s->compact_to, &err) < 0)
         log_warn("compaction failed", "revision=%lld err=%s", (long long)s->compact_to, log_q(err.msg));
     LOCK_SCOPE(&s->compact_lock);
     s->compact_to = head;
     s->compacting = false;
     if (!s->stopping)
-        s->compact_timer = loop_timer_start(s->o.loops[0], COMPACT_EVERY_MS, on_compact, s);
+        s->compact_timer = loop_timer_start(s->o.loops[0], s->o.compact_every_ms, on_compact, s);
     pthread_cond_broadcast(&s->compacted);
 }
 
@@ -311,7 +311,7 @@ static void on_compact(void *arg)
     if (pool_run(s->o.pool, compact_job, s, &err) == 0)
         s->compacting = true;
     else
-        s->compact_timer = loop_timer_start(s->o.loops[0], COMPACT_EVERY_MS, on_compact, s);
+        s->compact_timer = loop_timer_start(s->o.loops[0], s->o.compact_every_ms, on_compact, s);
 }
 
 static void stop_compaction(struct server *s)
@@ -383,7 +383,8 @@ static int start_loops(struct server *s, struct err *err)
         if (scheduler_start(&o, &s->scheduler, err) < 0)
             return err_wrap(err, "scheduler");
     }
-    s->compact_timer = loop_timer_start(s->o.loops[0], COMPACT_EVERY_MS, on_compact, s);
+    if (s->o.compact_every_ms > 0)
+        s->compact_timer = loop_timer_start(s->o.loops[0], s->o.compact_every_ms, on_compact, s);
     return 0;
 }
 

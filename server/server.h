@@ -33,6 +33,7 @@ struct server_options {
     const char *kubeconfig_path;
     unsigned kubeconfig_mode;
     bool disable_scheduler, disable_controllers;
+    int64_t compact_every_ms;           /* how long a revision can be asked for, at least; 0: for ever */
 };
 
 /* Starts everything; returns when the API answers and the bootstrap objects are there.

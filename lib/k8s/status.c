@@ -70,7 +70,10 @@ void status_write(const struct err *err, struct buf *to)
     const struct k8s_status *s = err->status;
     bool any = false;
 
-    buf_str(to, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",");
+    buf_str(to, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{");
+    member_str(to, &any, "continue", s ? s->go_on : NULL);
+    buf_str(to, "},\"status\":\"Failure\",");
+    any = false;
     if (!s && strcmp(err_reason(err), "InternalError") == 0) {
         write_internal(err, to);
         return;

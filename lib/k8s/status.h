@@ -21,6 +21,7 @@ struct k8s_status {
     int retry_after_s; /* 0: none */
     int http;          /* 0: from the code */
     const char *reason; /* NULL: from the code; "": none is written */
+    const char *go_on;  /* metadata.continue, of an expired list; NULL: none */
     bool empty_details; /* "details":{} is written though there are none */
 };
 

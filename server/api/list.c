@@ -47,6 +47,8 @@ static int read_token(struct list *l, const char *token, struct err *err)
     if (strcmp(json_str_or(tree, "v", ""), "meta.k8s.io/v1") != 0 || !json_is_string(start) || json_string_length(start) == 0)
         return bad_token(l->r, err);
     l->range.at_revision = json_int_or(tree, "rv", 0);
+    if (l->range.at_revision == 0)
+        return status_bad_request(&l->r->ctx, err, "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)");
     if (l->range.at_revision < 0)
         l->range.at_revision = 0; /* inconsistent continuation: from there on as it is now */
     buf_cut(&l->from, 0);
@@ -55,20 +57,48 @@ static int read_token(struct list *l, const char *token, struct err *err)
     return 0;
 }
 
-static void write_token(const struct list *l, int64_t revision, struct buf *to)
+static void write_token(struct slice start, int64_t revision, struct buf *to)
 {
     AUTO(buf) struct buf text = { 0 };
-    size_t n = buf_len(&l->prefix);
     AUTO(json) json_t *tree = json_object();
 
     json_object_set_new(tree, "v", json_string("meta.k8s.io/v1"));
     json_object_set_new(tree, "rv", json_integer(revision));
-    AUTO(buf) struct buf start = { 0 };
-    buf_add(&start, buf_at(&l->last) + n, buf_len(&l->last) - n);
-    buf_char(&start, '\0');
-    json_object_set_new(tree, "start", json_stringn_nocheck(buf_at(&start), buf_len(&start)));
+    json_object_set_new(tree, "start", json_stringn_nocheck(start.at, start.n));
     json_write(tree, &text);
     base64url_write(buf_at(&text), buf_len(&text), to);
+}
+
+/* Where the list goes on behind the last row. */
+static void write_next_token(const struct list *l, int64_t revision, struct buf *to)
+{
+    AUTO(buf) struct buf start = { 0 };
+    size_t n = buf_len(&l->prefix);
+
+    buf_add(&start, buf_at(&l->last) + n, buf_len(&l->last) - n);
+    buf_char(&start, '\0');
+    write_token((struct slice){ buf_at(&start), buf_len(&start) }, revision, to);
+}
+
+/* The revision is compacted. Who was given a token gets one that goes on from there in the current state (rv -1). */
+static int expired(const struct list *l, struct err *err)
+{
+    const char *token = api_query(l->r, "continue");
+    size_t n = buf_len(&l->prefix);
+    AUTO(buf) struct buf next = { 0 };
+
+    if (!token || !*token)
+        return err_set(err, ERR_EXPIRED, "The resourceVersion for the provided list is too old.");
+    write_token((struct slice){ buf_at(&l->from) + n, buf_len(&l->from) - n }, -1, &next);
+    struct k8s_status *st = arena_alloc(l->r->arena, sizeof(*st));
+    st->go_on = arena_strdup(l->r->arena, buf_at(&next));
+    st->message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
+                  "continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing "
+                  "with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the "
+                  "time the first chunk was returned and now may show up in the list.";
+    int rc = err_set(err, ERR_EXPIRED, "%s", st->message);
+    err->status = st;
+    return rc;
 }
 
 /* --- options --- */
@@ -206,7 +236,7 @@ static void write_meta(struct list *l, int64_t remaining)
     buf_printf(&l->out, "\"metadata\":{\"resourceVersion\":\"%lld\"", (long long)revision);
     if (l->more) {
         buf_str(&l->out, ",\"continue\":\"");
-        write_token(l, revision, &l->out);
+        write_next_token(l, revision, &l->out);
         buf_char(&l->out, '"');
         if (remaining > 0)
             buf_printf(&l->out, ",\"remainingItemCount\":%lld", (long long)remaining);
@@ -442,10 +472,8 @@ int api_list(struct api_request *r, struct err *err)
             }
         }
     }
-    list_free(l);
     if (rc < 0 && err->code == ERR_EXPIRED)
-        return err_set(err, ERR_EXPIRED,
-                       "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-                       "without the continue parameter.");
+        rc = expired(l, err);
+    list_free(l);
     return rc;
 }

@@ -633,10 +633,7 @@ static int read_start(struct watch *w, struct err *err)
         return err_set(err, ERR_TIMEOUT, "Too large resource version: %lld, current: %lld", (long long)from,
                        (long long)store_revision(r->api->o.store));
     w->after = from;
-    w->state = w->initial ? WATCH_LIST : WATCH_LOG;
-    if (!w->initial && from < store_compacted(r->api->o.store))
-        return err_set(err, ERR_EXPIRED, "too old resource version: %lld (%lld)", (long long)from,
-                       (long long)store_compacted(r->api->o.store));
+    w->state = w->initial ? WATCH_LIST : WATCH_LOG; /* a compacted revision is told as the watch's first event, as upstream does */
     return 0;
 }
 

@@ -1,5 +1,7 @@
 """Lists in pieces, selectors, and watches in every form."""
+import base64
 import json
+import re
 
 from tests.harness.case import same
 from tests.harness.server import wait_for
@@ -29,6 +31,57 @@ def test_pages_are_one_snapshot(t):
         all_names += names(page)
     same(all_names, [f"s{i:03}" for i in range(25)])
     same(t.api.get(where, limit=10, **{"continue": "rubbish"}).code, 400)
+
+
+def compacted(t):
+    return int(re.search(r"rancherd_store_compacted_revision (\d+)", t.api.get("/metrics").text)[1])
+
+
+def token_of(text):
+    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+def test_a_compacted_revision_is_gone(t):
+    """What upstream 1.37 answers when history has been compacted, in its words."""
+    server = t.own_server("--kube-apiserver-arg", "etcd-compaction-interval=100ms")
+    where = fill(t, 6)
+    page = t.api.ok("GET", where, limit=2)
+    rv = page["metadata"]["resourceVersion"]
+    with t.api.watch(where, resourceVersion=rv, timeoutSeconds=9) as w:
+        t.api.ok("DELETE", where + "/s003")
+        t.api.ok("POST", where, {"metadata": {"name": "s004x"}})
+        wait_for("compaction", lambda: compacted(t) > int(rv))
+        w.until("ADDED", "s004x")  # who follows already misses nothing
+    wanted = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Expired", "code": 410}
+    for query in ({"resourceVersionMatch": "Exact"}, {"limit": 1}, {"resourceVersionMatch": "Exact", "limit": 1, "labelSelector": "n=1"}):
+        a = t.api.get(where, resourceVersion=rv, **query)
+        same((a.code, a.json), (410, dict(wanted, message="The resourceVersion for the provided list is too old.")))
+
+    a = t.api.get(where, limit=2, **{"continue": page["metadata"]["continue"]})
+    go_on = a.json["metadata"].pop("continue") if a.code == 410 else a.text
+    same(a.json["reason"], "Expired")
+    assert a.json["message"].startswith("The provided continue parameter is too old to display a consistent list result. You can start"), a.text
+    assert a.json["message"].endswith("deleted between the time the first chunk was returned and now may show up in the list."), a.text
+    same(token_of(go_on), dict(token_of(page["metadata"]["continue"]), rv=-1))
+    rest = []
+    while go_on:  # the rest as it is now
+        page = t.api.ok("GET", where, limit=2, **{"continue": go_on})
+        go_on, rest = page["metadata"].get("continue"), rest + names(page)
+    same(rest, ["s002", "s004", "s004x", "s005"])
+
+    with t.api.watch(where, resourceVersion=rv, timeoutSeconds=9) as w:  # memory still holds what came since
+        same([(kind, o["metadata"]["name"]) for kind, o in (next(w), next(w))], [("DELETED", "s003"), ("ADDED", "s004x")])
+    same(server.terminate(), 0)
+    server.start()
+    for query in ({}, {"allowWatchBookmarks": "true"}):
+        with t.api.watch(where, resourceVersion=rv, timeoutSeconds=9, **query) as w:
+            same(w.code, 200)
+            (kind, status), more = next(w), list(w)
+        same((kind, more), ("ERROR", []))
+        m = re.fullmatch(rf"too old resource version: {rv} \((\d+)\)", status.pop("message"))
+        assert m and int(m[1]) > int(rv), m
+        same(status, wanted)
+    same(t.api.ok("GET", where, resourceVersion=rv)["kind"], "SecretList")  # not older than rv: the present will do
 
 
 def test_selectors(t):

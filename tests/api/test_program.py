@@ -33,6 +33,10 @@ def test_bad_command_lines(t):
     err = refused(t, "server", "--https-listen-port", "abc")
     assert '"abc"' in err and "--https-listen-port" in err and "allowed is a number" in err, err
     assert "not supported by rancherd: --docker, because" in refused(t, "server", "--docker")
+    err = refused(t, "server", "--kube-apiserver-arg", "anonymous-auth=false")
+    assert "not supported by rancherd: --kube-apiserver-arg anonymous-auth, because" in err, err
+    err = refused(t, "server", "--kube-apiserver-arg", "etcd-compaction-interval=5x")
+    assert '"5x"' in err and "duration" in err, err
     assert "--server is required" in refused(t, "agent")
     assert 'no command "nothing"' in refused(t, "nothing", code=2)
 
