@@ -43,6 +43,7 @@ struct server {
     struct supervisor *supervisor;
     struct tls_ctx *kubelet_tls;
     struct http_server *http;
+    pthread_mutex_t parts_lock; /* guards the two below: health checks come while they start and stop */
     struct controllers *controllers;
     struct scheduler *scheduler;
     pthread_mutex_t compact_lock; /* guards the timer and the flag */
@@ -189,13 +190,44 @@ static int open_auth(struct server *s, struct err *err)
 
 /* --- the API and its front --- */
 
-static int check_controllers(void *arg, struct err *err)
+/* What runs beside the API, as componentstatuses tells it. */
+static int controllers_state(void *arg, struct err *err)
 {
     struct server *s = arg;
+    LOCK_SCOPE(&s->parts_lock);
 
-    if (s->controllers && !controllers_ready(s->controllers))
-        return err_set(err, ERR_UNAVAILABLE, "controllers have not seen everything yet");
-    return 0;
+    if (s->o.disable_controllers)
+        return err_set(err, ERR_UNAVAILABLE, "not run by this server: --disable-controller-manager");
+    if (!s->controllers)
+        return err_set(err, ERR_UNAVAILABLE, "not running");
+    return controllers_ready(s->controllers) ? 0 : err_set(err, ERR_UNAVAILABLE, "running, has not seen all objects yet");
+}
+
+static int scheduler_state(void *arg, struct err *err)
+{
+    struct server *s = arg;
+    LOCK_SCOPE(&s->parts_lock);
+
+    if (s->o.disable_scheduler)
+        return err_set(err, ERR_UNAVAILABLE, "not run by this server: --disable-scheduler");
+    if (!s->scheduler)
+        return err_set(err, ERR_UNAVAILABLE, "not running");
+    return scheduler_ready(s->scheduler) ? 0 : err_set(err, ERR_UNAVAILABLE, "running, has not seen all pods and nodes yet");
+}
+
+/* A server is ready without what it was told not to run. */
+static int check_controllers(void *arg, struct err *err)
+{
+    const struct server *s = arg;
+
+    return s->o.disable_controllers ? 0 : controllers_state(arg, err);
+}
+
+static int check_scheduler(void *arg, struct err *err)
+{
+    const struct server *s = arg;
+
+    return s->o.disable_scheduler ? 0 : scheduler_state(arg, err);
 }
 
 static int open_api(struct server *s, struct err *err)
@@ -225,6 +257,9 @@ static int open_api(struct server *s, struct err *err)
         return -(int)err->code;
     api_set_kubelet(s->api, &(struct api_kubelet){ .tls = s->kubelet_tls });
     api_add_ready_check(s->api, "poststarthook/start-controllers", check_controllers, s);
+    api_add_ready_check(s->api, "poststarthook/start-scheduler", check_scheduler, s);
+    api_add_component(s->api, "scheduler", scheduler_state, s);
+    api_add_component(s->api, "controller-manager", controllers_state, s);
     s->masters = api_client_new(s->api, &(struct user){ .name = "system:apiserver",
                                                         .uid = "",
                                                         .groups = (const char *const[]){ "system:masters", "system:authenticated" },
@@ -374,18 +409,34 @@ static int start_loops(struct server *s, struct err *err)
             .server_ca_key_pem = pki_key(s->pki, PKI_SERVER_CA),
         };
 
-        if (controllers_start(&o, &s->controllers, err) < 0)
+        struct controllers *started = NULL;
+        if (controllers_start(&o, &started, err) < 0)
             return err_wrap(err, "controllers");
+        LOCK_SCOPE(&s->parts_lock);
+        s->controllers = started;
     }
     if (!s->o.disable_scheduler) {
         struct scheduler_options o = { .client = s->scheduler_client, .pool = s->o.pool, .loop = s->o.loops[0], .clock = s->o.clock };
 
-        if (scheduler_start(&o, &s->scheduler, err) < 0)
+        struct scheduler *started = NULL;
+        if (scheduler_start(&o, &started, err) < 0)
             return err_wrap(err, "scheduler");
+        LOCK_SCOPE(&s->parts_lock);
+        s->scheduler = started;
     }
     if (s->o.compact_every_ms > 0)
         s->compact_timer = loop_timer_start(s->o.loops[0], s->o.compact_every_ms, on_compact, s);
     return 0;
+}
+
+static void stop_loops(struct server *s)
+{
+    pthread_mutex_lock(&s->parts_lock);
+    struct controllers *controllers = TAKE(s->controllers);
+    struct scheduler *scheduler = TAKE(s->scheduler);
+    pthread_mutex_unlock(&s->parts_lock);
+    controllers_stop(controllers);
+    scheduler_stop(scheduler);
 }
 
 static int write_kubeconfig(struct server *s, struct err *err)
@@ -418,6 +469,7 @@ int server_start(const struct server_options *options, struct server **ret, stru
     struct server *s = MEM_NEW(struct server);
 
     s->o = *options;
+    pthread_mutex_init(&s->parts_lock, NULL);
     pthread_mutex_init(&s->compact_lock, NULL);
     pthread_cond_init(&s->compacted, NULL);
     s->dir = mem_printf("%s/server", options->data_dir);
@@ -439,8 +491,7 @@ void server_stop(struct server *s, int64_t grace_ms)
     if (!s)
         return;
     stop_compaction(s);
-    controllers_stop(s->controllers);
-    scheduler_stop(s->scheduler);
+    stop_loops(s);
     if (s->api)
         api_stop(s->api, grace_ms);
     if (s->http)
@@ -458,6 +509,7 @@ void server_stop(struct server *s, int64_t grace_ms)
     tokens_clear(&s->tokens);
     pki_free(s->pki);
     store_close(s->store);
+    pthread_mutex_destroy(&s->parts_lock);
     pthread_mutex_destroy(&s->compact_lock);
     pthread_cond_destroy(&s->compacted);
     free(s->dir);

@@ -86,6 +86,12 @@ void api_free(struct api *a)
     free(a);
 }
 
+void api_add_component(struct api *a, const char *name, int (*fn)(void *arg, struct err *err), void *arg)
+{
+    if (a->n_components < COMPONENTS_MAX)
+        a->components[a->n_components++] = (struct ready_check){ name, fn, arg };
+}
+
 void api_add_ready_check(struct api *a, const char *name, int (*fn)(void *arg, struct err *err), void *arg)
 {
     if (a->n_checks < READY_CHECKS_MAX)

@@ -48,6 +48,10 @@ struct client *api_client_new(struct api *a, const struct user *user);
 /* Named readiness checks shown by /readyz?verbose; fn returns 0 when ready. Before traffic. */
 void api_add_ready_check(struct api *a, const char *name, int (*fn)(void *arg, struct err *err), void *arg);
 
+/* Named parts of the control plane, shown by componentstatuses in this order; fn returns 0 when the part works, else err is its message.
+ * The API adds its store (etcd-0) itself. Before traffic; fn on any worker. */
+void api_add_component(struct api *a, const char *name, int (*fn)(void *arg, struct err *err), void *arg);
+
 /* How to reach a node's kubelet (logs, exec, attach, port-forward, proxy): fills host, port of the node; the TLS client certificate is the caller's setting. */
 struct api_kubelet {
     struct tls_ctx *tls; /* client certificate of the API server towards kubelets, CA of kubelet serving certificates */

@@ -16,7 +16,7 @@
 #include "server/auth/authz.h"
 #include "server/schema/kind.h"
 
-enum { READY_CHECKS_MAX = 16, WARNINGS_MAX = 32, BODY_MAX_BYTES = 3 * 1024 * 1024 };
+enum { READY_CHECKS_MAX = 16, COMPONENTS_MAX = 4, WARNINGS_MAX = 32, BODY_MAX_BYTES = 3 * 1024 * 1024 };
 
 struct ready_check {
     const char *name;
@@ -36,6 +36,8 @@ struct api {
     struct map *kubelet_clients; /* guarded by lock: "host:port" -> struct http_client */
     struct ready_check checks[READY_CHECKS_MAX];
     size_t n_checks;
+    struct ready_check components[COMPONENTS_MAX];
+    size_t n_components;
     pthread_mutex_t lock; /* guards the waiting list and counts */
     struct api_request *first_waiting, **last_waiting;
     int reads, writes, waiting;
@@ -129,6 +131,7 @@ int api_option_bad(struct api_request *r, enum field_error_type type, const char
 
 /* nonresource.c: health, version, discovery, OpenAPI, metrics */
 int api_nonresource(struct api_request *r, struct err *err);
+int api_check_store(struct api_request *r, struct err *err); /* a read of it, 2 s at most */
 
 /* decode.c: bodies in */
 int api_decode_body(struct api_request *r, json_t **ret, struct err *err);
@@ -150,6 +153,8 @@ struct api_media {
 int api_negotiate(struct api_request *r, bool list_or_object, struct api_media *ret, struct err *err);
 /* One object (tree with resourceVersion) as the answer. */
 int api_answer_tree(struct api_request *r, int status, const json_t *object, struct err *err);
+/* A list of trees that are not stored, without kind and version of their own. */
+int api_answer_trees(struct api_request *r, const json_t *items, struct err *err);
 /* Stored bytes at a revision as the answer. */
 int api_answer_stored(struct api_request *r, int status, const struct bytes *value, int64_t revision, struct err *err);
 /* A stored value as a tree in the served version, with resourceVersion. */

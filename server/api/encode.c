@@ -189,6 +189,14 @@ void partial_object(const json_t *object, struct buf *to)
     buf_char(to, '}');
 }
 
+static void write_table_meta(const char *revision, struct buf *to)
+{
+    if (*revision)
+        buf_printf(to, "\"metadata\":{\"resourceVersion\":\"%s\"},", revision);
+    else
+        buf_str(to, "\"metadata\":{},");
+}
+
 int api_answer_tree(struct api_request *r, int status, const json_t *object, struct err *err)
 {
     const struct schema_resource *res = r->route.resource;
@@ -207,7 +215,7 @@ int api_answer_tree(struct api_request *r, int status, const json_t *object, str
     case FORM_PARTIAL: partial_object(object, &text); break;
     case FORM_TABLE:
         table_begin(res, &text);
-        buf_printf(&text, "\"metadata\":{\"resourceVersion\":\"%s\"},", json_str_or(object, "metadata.resourceVersion", ""));
+        write_table_meta(json_str_or(object, "metadata.resourceVersion", ""), &text);
         table_columns(res, &text);
         buf_str(&text, ",\"rows\":[");
         table_row(&r->ctx, res, r->route.ops, object, &media, &text);
@@ -215,6 +223,41 @@ int api_answer_tree(struct api_request *r, int status, const json_t *object, str
         break;
     }
     finish_text(r, status, &media, &text);
+    return 0;
+}
+
+int api_answer_trees(struct api_request *r, const json_t *items, struct err *err)
+{
+    const struct schema_resource *res = r->route.resource;
+    AUTO(buf) struct buf text = { 0 };
+    struct api_media media;
+    size_t i;
+    json_t *item;
+
+    if (api_negotiate(r, true, &media, err) < 0)
+        return -(int)err->code;
+    if (media.form == FORM_TABLE) {
+        table_begin(res, &text);
+        write_table_meta("", &text);
+        table_columns(res, &text);
+        buf_str(&text, ",\"rows\":[");
+    } else if (media.form == FORM_PARTIAL) {
+        buf_str(&text, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{},\"items\":[");
+    } else {
+        buf_printf(&text, "{\"kind\":\"%sList\",\"apiVersion\":\"%s\",\"metadata\":{},\"items\":[", res->kind, api_version_text(r->arena, res));
+    }
+    json_array_foreach(items, i, item)
+    {
+        if (i)
+            buf_char(&text, ',');
+        switch (media.form) {
+        case FORM_JSON: json_write(item, &text); break;
+        case FORM_PARTIAL: partial_object(item, &text); break;
+        case FORM_TABLE: table_row(&r->ctx, res, r->route.ops, item, &media, &text); break;
+        }
+    }
+    buf_str(&text, "]}");
+    finish_text(r, 200, &media, &text);
     return 0;
 }
 

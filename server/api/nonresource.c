@@ -47,15 +47,19 @@ static bool check_line(struct api_request *r, const char *name, int (*fn)(void *
     return false;
 }
 
-static int check_store(void *arg, struct err *err)
+int api_check_store(struct api_request *r, struct err *err)
 {
-    struct api_request *r = arg;
     struct store_row row = { 0 };
     struct ctx ctx = ctx_with_timeout(&r->ctx, 2000);
     int rc = store_get(&ctx, r->api->o.store, SLICE_LIT("/registry/health"), 0, &row, NULL, err);
 
     store_row_clear(&row);
     return rc < 0 && err->code != ERR_NOT_FOUND ? rc : 0;
+}
+
+static int check_store(void *arg, struct err *err)
+{
+    return api_check_store(arg, err);
 }
 
 static int check_running(void *arg, struct err *err)

@@ -276,33 +276,38 @@ int special_token(struct api_request *r, struct err *err)
 
 /* --- componentstatuses: deprecated, still listed by old tools --- */
 
-static json_t *component(const char *name)
+static int store_part(void *arg, struct err *err)
 {
-    return json_pack("{s:{s:s},s:[{s:s,s:s,s:s}]}", "metadata", "name", name, "conditions", "type", "Healthy", "status", "True", "message",
-                     "ok");
+    return api_check_store(arg, err);
+}
+
+static json_t *component(const struct ready_check *c)
+{
+    struct err why;
+    bool ok = c->fn(c->arg, &why) == 0;
+
+    return json_pack("{s:{s:s},s:[{s:s,s:s,s:s}]}", "metadata", "name", c->name, "conditions", "type", "Healthy", "status",
+                     ok ? "True" : "False", "message", ok ? "ok" : why.msg);
 }
 
 int special_component_status(struct api_request *r, struct err *err)
 {
-    static const char *const names[] = { "scheduler", "controller-manager", "etcd-0" };
-    AUTO(json) json_t *list = json_pack("{s:s,s:s,s:{},s:[]}", "kind", "ComponentStatusList", "apiVersion", "v1", "metadata", "items");
+    const struct ready_check store = { "etcd-0", store_part, r };
+    AUTO(json) json_t *items = json_array();
 
     api_warn(r, "v1 ComponentStatus is deprecated in v1.19+");
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (*r->route.name && strcmp(r->route.name, names[i]) != 0)
-            continue;
-        json_t *c = component(names[i]);
+    for (size_t i = 0; i <= r->api->n_components; i++) {
+        const struct ready_check *c = i < r->api->n_components ? &r->api->components[i] : &store;
 
-        if (*r->route.name) {
-            json_object_set_new(c, "kind", json_string("ComponentStatus"));
-            json_object_set_new(c, "apiVersion", json_string("v1"));
-            int rc = api_answer_tree(r, 200, c, err);
-            json_decref(c);
-            return rc;
-        }
-        json_array_append_new(json_object_get(list, "items"), c);
+        if (!*r->route.name || strcmp(r->route.name, c->name) == 0)
+            json_array_append_new(items, component(c));
     }
-    if (*r->route.name)
-        return status_not_found(&r->ctx, "", "componentstatuses", r->route.name, err);
-    return api_answer_tree(r, 200, list, err);
+    if (!*r->route.name)
+        return api_answer_trees(r, items, err);
+    json_t *one = json_array_get(items, 0);
+    if (!one)
+        return status_not_found(&r->ctx, "", "componentstatus", r->route.name, err);
+    json_object_set_new(one, "kind", json_string("ComponentStatus"));
+    json_object_set_new(one, "apiVersion", json_string("v1"));
+    return api_answer_tree(r, 200, one, err);
 }

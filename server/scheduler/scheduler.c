@@ -386,6 +386,11 @@ int scheduler_start(const struct scheduler_options *options, struct scheduler **
     return 0;
 }
 
+bool scheduler_ready(struct scheduler *s)
+{
+    return informers_synced(s->informers);
+}
+
 void scheduler_stop(struct scheduler *s)
 {
     if (!s)

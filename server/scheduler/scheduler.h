@@ -17,6 +17,7 @@ struct scheduler_options {
     const struct clock *clock;
 };
 CHECK_RC int scheduler_start(const struct scheduler_options *options, struct scheduler **ret, struct err *err);
+bool scheduler_ready(struct scheduler *s); /* it has seen all pods and nodes */
 void scheduler_stop(struct scheduler *s); /* NULL allowed; nothing runs afterwards */
 
 #endif

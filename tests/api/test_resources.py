@@ -6,7 +6,7 @@ from tests.api.manifests import NAMES, OBJECTS, OTHERS, REVIEWS, manifest
 from tests.api.test_discovery import RESOURCES
 from tests.harness.case import same
 from tests.harness.client import APPLY, JSON_PATCH, MERGE, STRATEGIC, TABLE
-from tests.harness.server import ROOT
+from tests.harness.server import ROOT, wait_for
 
 COLUMNS = {(c["group"], c["kind"]): c["columns"] for c in
            map(json.loads, pathlib.Path(ROOT, "embed/facts/columns.jsonl").read_text().splitlines())}
@@ -110,8 +110,35 @@ def test_reviews(t):
             assert "status" in done, key_of(r)
 
 
+def components(t):
+    shown = t.api.ok("GET", "/api/v1/componentstatuses")
+    same(shown["kind"], "ComponentStatusList")
+    for c in shown["items"]:
+        same([c["conditions"][0]["type"], len(c["conditions"])], ["Healthy", 1])
+    return {c["metadata"]["name"]: (c["conditions"][0]["status"], c["conditions"][0]["message"]) for c in shown["items"]}
+
+
 def test_componentstatuses(t):
-    same(t.api.ok("GET", "/api/v1/componentstatuses")["kind"], "ComponentStatusList")
+    ok = ("True", "ok")
+    wait_for("all parts healthy", lambda: components(t) == {"scheduler": ok, "controller-manager": ok, "etcd-0": ok})
+    lines = t.kubectl("get", "cs").out.splitlines()
+    same(lines[0].split(), ["NAME", "STATUS", "MESSAGE", "ERROR"])
+    same(sorted(line.split() for line in lines[1:]), [["controller-manager", "Healthy", "ok"], ["etcd-0", "Healthy", "ok"], ["scheduler", "Healthy", "ok"]])
+    same(t.kubectl("get", "cs", "etcd-0", "--no-headers").out.split(), ["etcd-0", "Healthy", "ok"])
+    table = t.api.ok("GET", "/api/v1/componentstatuses", headers={"Accept": TABLE})
+    same((table["metadata"], table["rows"][0]["object"]), ({}, {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "scheduler"}}))
+    gone = t.api.get("/api/v1/componentstatuses/nope")
+    same((gone.code, gone.json["message"]), (404, 'componentstatus "nope" not found'))
+
+
+def test_componentstatuses_of_parts_that_do_not_run(t):
+    t.own_server("--disable-scheduler", "--disable-controller-manager")
+    shown = components(t)
+    same(shown.pop("etcd-0"), ("True", "ok"))
+    same(shown, {"scheduler": ("False", "not run by this server: --disable-scheduler"),
+                 "controller-manager": ("False", "not run by this server: --disable-controller-manager")})
+    assert "scheduler            Unhealthy   not run" in t.kubectl("get", "cs").out
+    same(t.api.get("/readyz").code, 200)  # ready without what it was told not to run
 
 
 def test_kubectl_get_everything(t):
