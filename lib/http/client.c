@@ -150,7 +150,8 @@ int http_client_new(const struct http_client_options *o, struct http_client **re
     c->url = url;
     c->host_header = host_header(&url);
     c->server_name = mem_strdup(o->server_name ? o->server_name : url.host);
-    c->http1 = o->http1_only || !https;
+    c->http2_prior = o->http2_prior && !https;
+    c->http1 = o->http1_only || !(https || c->http2_prior);
     c->tls = https ? tls_ctx_ref(o->tls) : NULL;
     c->tls_http1 = https && o->tls_http1 ? tls_ctx_ref(o->tls_http1) : NULL;
     c->dial = o->dial;
@@ -164,6 +165,11 @@ int http_client_new(const struct http_client_options *o, struct http_client **re
     }
     *ret = c;
     return 0;
+}
+
+bool http_client_connected(const struct http_client *c)
+{
+    return atomic_load_explicit(&c->connected, memory_order_acquire);
 }
 
 struct closing {

@@ -1,9 +1,10 @@
 #ifndef LIB_HTTP_CLIENT_H
 #define LIB_HTTP_CLIENT_H
 /*
- * client - HTTP calls to one base URL: one shared HTTP/2 connection where the peer speaks it, else kept-alive HTTP/1.1 ones.
+ * client - HTTP calls to one base URL: one shared HTTP/2 connection where the peer speaks it (ALPN, or known before), else kept-alive HTTP/1.1 ones.
  *
- * Limits: 4096 calls and streams at once (then TOO_MANY), 64 HTTP/1.1 connections (more calls wait; idle ones close after 60 s), answer headers 64 KB.
+ * Limits: 4096 calls and streams at once (then TOO_MANY), 64 HTTP/1.1 connections (more calls wait; idle ones close after 60 s), answer headers
+ * and trailers 64 KB.
  * Source: RFC 9112, RFC 9113. Thread: http_call and http_download block a worker (within pool_wait_*); http_stream_open's callbacks come on the loop.
  * Dead connections are noticed (HTTP/2 PING after 30 s of silence while streams are open); a call is retried once on a fresh connection only when
  * the request was not processed (refused stream, GOAWAY, connection failed before the first byte).
@@ -23,6 +24,7 @@ struct http_client_options {
     const char *bearer;   /* token; NULL: none */
     const char *const *headers; /* name, value, …, NULL: sent with each request */
     bool http1_only;
+    bool http2_prior; /* connections without TLS begin with HTTP/2 at once (prior knowledge, RFC 9113 3.3), upgrades excepted */
     /* Other ways to the peer than dialling (tunnel): NULL: conn_dial. */
     struct conn *(*dial)(void *arg, const struct conn_ops *ops, void *ops_arg);
     void *dial_arg;
@@ -30,6 +32,8 @@ struct http_client_options {
 CHECK_RC int http_client_new(const struct http_client_options *options, struct http_client **ret, struct err *err);
 /* Ends what runs with CANCELED; when it returns no callback will come any more. Not from a callback of this client; NULL allowed. */
 void http_client_free(struct http_client *c);
+/* Whether a connection to the peer ever came about; with HTTP/2: whether its SETTINGS came. Thread: any. */
+bool http_client_connected(const struct http_client *c);
 
 struct http_call {
     const char *method, *path;  /* path with query */
@@ -41,6 +45,7 @@ struct http_call {
 struct http_answer {
     int status;
     struct http_headers headers;
+    struct http_headers trailers; /* what HTTP/2 sent behind the body; HTTP/1.1's are passed over */
     struct bytes *body;
 };
 /* Any status is a success of the call. Errors: UNAVAILABLE (can't connect), TIMEOUT, CANCELED, TOO_LARGE, IO, UNAUTHORIZED (certificate).

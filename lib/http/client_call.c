@@ -188,7 +188,8 @@ static int result(struct waiter *w, struct http_answer *ret, struct err *err)
     }
     ret->status = w->status;
     ret->headers = w->stream->answer;
-    w->stream->answer = (struct http_headers){ 0 };
+    ret->trailers = w->stream->trailers;
+    w->stream->answer = w->stream->trailers = (struct http_headers){ 0 };
     ret->body = buf_take(&w->body);
     return 0;
 }
@@ -227,6 +228,7 @@ int http_download(struct ctx *ctx, struct http_client *c, const struct http_call
 void http_answer_clear(struct http_answer *a)
 {
     http_headers_clear(&a->headers);
+    http_headers_clear(&a->trailers);
     bytes_unref(a->body);
     *a = (struct http_answer){ 0 };
 }

@@ -52,7 +52,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     struct http_stream *s = stream_of(arg, frame->hd.stream_id);
 
     (void)session, (void)flags;
-    if (!s || s->got_headers) /* trailers are not asked for */
+    if (!s)
         return 0;
     s->incoming_bytes += name_n + value_n + 32;
     if (s->incoming_bytes > ANSWER_HEADER_BYTES || s->incoming.n >= ANSWER_HEADERS_MAX)
@@ -74,9 +74,13 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     (void)session;
     if (frame->hd.type == NGHTTP2_GOAWAY)
         h->ops.on_goaway(h->arg);
-    if (frame->hd.type != NGHTTP2_HEADERS || !(s = stream_of(h, frame->hd.stream_id)) || s->got_headers)
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        h->ops.on_settings(h->arg);
+    if (frame->hd.type != NGHTTP2_HEADERS || !(s = stream_of(h, frame->hd.stream_id)))
         return 0;
-    if (s->incoming_status >= 200)
+    if (s->got_headers)
+        stream_trailers(s, &s->incoming);
+    else if (s->incoming_status >= 200)
         stream_headers(s, s->incoming_status, &s->incoming);
     http_headers_clear(&s->incoming);
     return 0;
@@ -223,7 +227,7 @@ int h2_start(struct h2 *h, struct http_stream *s, struct err *err)
     size_t n = 0;
 
     nva[n++] = nv(":method", s->method);
-    nva[n++] = nv(":scheme", "https");
+    nva[n++] = nv(":scheme", s->client->url.scheme);
     nva[n++] = nv(":authority", s->host);
     nva[n++] = nv(":path", s->path);
     for (size_t i = 0; i < s->headers.n; i++)

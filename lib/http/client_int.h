@@ -40,7 +40,7 @@ struct http_stream {
     int incoming_status;
     size_t incoming_bytes;
     bool got_headers, paused, ended_whole, retried, close_asked;
-    struct http_headers answer; /* kept for http_call when keep_answer */
+    struct http_headers answer, trailers; /* kept for http_call when keep_answer */
     bool keep_answer;
     struct buf held; /* came while paused; at most the HTTP/2 window or what one read gave */
 };
@@ -75,6 +75,8 @@ struct http_client {
     struct conn *(*dial)(void *arg, const struct conn_ops *ops, void *ops_arg);
     void *dial_arg;
     bool http1; /* asked for, or what the peer chose */
+    bool http2_prior;
+    _Atomic bool connected;
     bool closed;
     struct http_stream *first, *last;
     int n_streams, n_links;
@@ -87,6 +89,7 @@ struct http_stream *stream_ref(struct http_stream *s);                          
 void stream_unref(struct http_stream *s);                                            /* any thread */
 void stream_start(struct http_stream *s); /* any thread */
 void stream_headers(struct http_stream *s, int status, struct http_headers *headers);
+void stream_trailers(struct http_stream *s, struct http_headers *trailers);
 bool stream_data(struct http_stream *s, const char *data, size_t n); /* false: held back, credit it when it is delivered */
 void stream_end(struct http_stream *s, const struct err *why);
 /* The link failed it. unprocessed: the peer surely did nothing. Starts it once more where that is allowed. */
@@ -121,6 +124,7 @@ struct h2_ops {
     size_t (*queued)(void *arg);      /* bytes not yet on the wire: nothing is produced over CONN_HIGH_BYTES */
     void (*on_idle)(void *arg);       /* the last stream ended */
     void (*on_goaway)(void *arg);     /* the peer takes no more streams */
+    void (*on_settings)(void *arg);   /* the peer speaks HTTP/2 indeed */
 };
 struct h2;
 CHECK_RC int h2_new(const struct h2_ops *ops, void *arg, struct h2 **ret, struct err *err);

@@ -60,6 +60,7 @@ void stream_unref(struct http_stream *s)
     client_unref(s->client);
     http_headers_clear(&s->headers);
     http_headers_clear(&s->answer);
+    http_headers_clear(&s->trailers);
     http_headers_clear(&s->incoming);
     bytes_unref(s->body);
     buf_clear(&s->held);
@@ -126,6 +127,14 @@ void stream_headers(struct http_stream *s, int status, struct http_headers *head
         s->answer = *headers;
         *headers = (struct http_headers){ 0 };
     }
+}
+
+void stream_trailers(struct http_stream *s, struct http_headers *trailers)
+{
+    if (!s->keep_answer || s->trailers.n)
+        return;
+    s->trailers = *trailers;
+    *trailers = (struct http_headers){ 0 };
 }
 
 bool stream_data(struct http_stream *s, const char *data, size_t n)

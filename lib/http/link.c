@@ -134,7 +134,12 @@ static void h2_goaway(void *arg)
     ((struct link *)arg)->draining = true;
 }
 
-static const struct h2_ops h2_link_ops = { h2_send, h2_queued, h2_gone_idle, h2_goaway };
+static void h2_settings(void *arg)
+{
+    atomic_store_explicit(&((struct link *)arg)->client->connected, true, memory_order_release);
+}
+
+static const struct h2_ops h2_link_ops = { h2_send, h2_queued, h2_gone_idle, h2_goaway, h2_settings };
 
 /* A dead peer says nothing: after 30 s of silence a PING, 15 s later the end. Runs while streams are open only. */
 static void on_silence_timer(void *arg)
@@ -257,7 +262,7 @@ static void on_ready(struct conn *conn, void *arg)
 {
     struct link *l = arg;
     const struct tls *tls = conn_tls(conn);
-    bool h2 = tls && strcmp(tls_alpn(tls), "h2") == 0;
+    bool h2 = tls ? strcmp(tls_alpn(tls), "h2") == 0 : l->client->http2_prior && !l->only;
     struct err err;
 
     l->conn = conn;
@@ -275,6 +280,7 @@ static void on_ready(struct conn *conn, void *arg)
         l->heard_ms = now_ms(l);
     } else {
         l->kind = LINK_H1;
+        atomic_store_explicit(&l->client->connected, true, memory_order_release);
         l->client->http1 = l->client->http1 || !l->only;
     }
     if (l->only) {

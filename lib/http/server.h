@@ -72,7 +72,7 @@ typedef void http_handler_fn(void *arg, struct http_request *r);
 struct http_server_options {
     struct loop *const *loops; /* connections are spread over them */
     size_t n_loops;
-    struct tls_ctx *tls; /* NULL: plain HTTP (HTTP/1.1 only); replaceable with http_server_set_tls */
+    struct tls_ctx *tls; /* NULL: plain HTTP (HTTP/2 with prior knowledge); replaceable with http_server_set_tls */
     http_handler_fn *handler;
     void *arg;
     int connections_max;   /* 0: 4096 */

@@ -14,7 +14,7 @@ struct pair {
     struct loop *loop;
     struct buf to_server, seen; /* seen: what the server got, as text */
     size_t sent;                /* of the big body */
-    int idle, goaway;
+    int idle, goaway, settings;
     bool hold;                  /* the server does not answer by itself */
 };
 
@@ -36,6 +36,11 @@ static void on_idle(void *arg)
 static void on_goaway(void *arg)
 {
     ((struct pair *)arg)->goaway++;
+}
+
+static void on_settings(void *arg)
+{
+    ((struct pair *)arg)->settings++;
 }
 
 static ssize_t read_big(nghttp2_session *s, int32_t id, uint8_t *to, size_t n, uint32_t *flags, nghttp2_data_source *source, void *arg)
@@ -117,7 +122,7 @@ static int pump(struct pair *p, struct err *err)
 
 static void setup(struct pair *p)
 {
-    static const struct h2_ops ops = { send_out, queued, on_idle, on_goaway };
+    static const struct h2_ops ops = { send_out, queued, on_idle, on_goaway, on_settings };
     nghttp2_settings_entry limit = { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 2 };
     nghttp2_session_callbacks *cb;
     struct err err = { 0 };
@@ -134,6 +139,7 @@ static void setup(struct pair *p)
     nghttp2_submit_settings(p->server, 0, &limit, 1);
     CHECK(h2_new(&ops, p, &p->h2, &err) == 0);
     CHECK(pump(p, &err) == 0);
+    CHECK_INT(p->settings, 1);
 }
 
 static void teardown(struct pair *p)
@@ -198,7 +204,7 @@ TEST(http_h2_requests)
     setup(&p);
     (void)start(&p, "POST", "/a?b", body, &r);
     CHECK(pump(&p, &err) == 0);
-    CHECK_STR(buf_at(&p.seen), ":method=POST\n:scheme=https\n:authority=server:1\n:path=/a?b\naccept=a/b\nuser-agent=rancherd/" RANCHERD_VERSION
+    CHECK_STR(buf_at(&p.seen), ":method=POST\n:scheme=http\n:authority=server:1\n:path=/a?b\naccept=a/b\nuser-agent=rancherd/" RANCHERD_VERSION
                                "\ncontent-length=8\nthe body");
     CHECK_INT(r.status, 200);
     CHECK_INT((int64_t)r.n, 5);
@@ -286,5 +292,64 @@ TEST(http_h2_refusals)
     CHECK_INT(other.ends, 2);
     CHECK_INT(p.goaway, 3); /* the frame, and the refusal of what came after its last stream */
     CHECK_INT(h2_feed(p.h2, "garbage that is no frame", 24, &err) < 0, 1);
+    teardown(&p);
+}
+
+static ssize_t read_with_trailers(nghttp2_session *s, int32_t id, uint8_t *to, size_t n, uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+    nghttp2_nv nv[] = { { (uint8_t *)"x-sum", (uint8_t *)"5", 5, 1, 0 }, { (uint8_t *)"x-big", source->ptr, 5, 0, 0 } };
+
+    (void)n, (void)arg;
+    memcpy(to, "xxxxx", 5);
+    *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    nv[1].valuelen = source->ptr ? strlen(source->ptr) : 0;
+    CHECK_INT(nghttp2_submit_trailer(s, id, nv, source->ptr ? 2 : 1), 0);
+    return 5;
+}
+
+TEST(http_h2_trailers)
+{
+    nghttp2_nv nv[] = { { (uint8_t *)":status", (uint8_t *)"200", 7, 3, 0 }, { (uint8_t *)"x-answer", (uint8_t *)"yes", 8, 3, 0 } };
+    nghttp2_data_provider body = { .read_callback = read_with_trailers };
+    struct pair p;
+    struct result r = { 0 };
+    struct err err = { 0 };
+
+    setup(&p);
+    p.hold = true;
+    for (int kept = 1; kept >= 0; kept--) {
+        struct http_stream *s = stream_ref(start(&p, "GET", "/", NULL, &r));
+
+        s->keep_answer = kept;
+        CHECK(pump(&p, &err) == 0);
+        CHECK_INT(nghttp2_submit_response(p.server, s->id, nv, 2, &body), 0);
+        CHECK(pump(&p, &err) == 0);
+        CHECK_INT((int64_t)s->trailers.n, kept);
+        if (kept)
+            CHECK_STR(http_headers_get(&s->trailers, "x-sum"), "5");
+        CHECK(!http_headers_get(&s->answer, "x-sum"));
+        stream_unref(s);
+    }
+    CHECK_INT(r.ends, 2);
+    CHECK(!r.failed);
+
+    /* They count against the same limit as the headers. */
+    char *big = mem_alloc(ANSWER_HEADER_BYTES + 1);
+
+    for (int over = 0; over <= 1; over++) {
+        size_t used = strlen("x-answer") + strlen("yes") + strlen("x-sum") + 1 + strlen("x-big") + strlen(":status") + 3 + 4 * 32;
+
+        memset(big, 'y', ANSWER_HEADER_BYTES);
+        big[ANSWER_HEADER_BYTES - used + (size_t)over] = '\0';
+        body.source.ptr = big;
+        struct http_stream *s = start(&p, "POST", "/", NULL, &r);
+
+        CHECK(pump(&p, &err) == 0);
+        CHECK_INT(nghttp2_submit_response(p.server, s->id, nv, 2, &body), 0);
+        CHECK(pump(&p, &err) == 0);
+        CHECK_INT(r.ends, 3 + over);
+        CHECK_INT(r.failed, over);
+    }
+    free(big);
     teardown(&p);
 }
