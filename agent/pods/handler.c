@@ -208,6 +208,6 @@ bool action_run(struct pods *p, struct ctx *ctx, const struct action *a, char **
     if (json_object_get(a->spec, "tcpSocket"))
         return run_tcp(ctx, a, ret_output);
     if (json_object_get(a->spec, "grpc"))
-        return grpc_check(ctx, a, ret_output);
+        return grpc_check(ctx, p->o.loop, a, ret_output);
     return say(ret_output, false, "no action is set that this node knows");
 }

@@ -166,8 +166,9 @@ struct action {
     int64_t timeout_ms;
 };
 bool action_run(struct pods *p, struct ctx *ctx, const struct action *a, char **ret_output);
-/* grpc.c */
-bool grpc_check(struct ctx *ctx, const struct action *a, char **ret_output);
+/* grpc.c. As action_run; the port is a number, the host the pod's address. Blocks: until the timeout when no server is there, as upstream's. */
+bool grpc_check(struct ctx *ctx, struct loop *loop, const struct action *a, char **ret_output);
+const char *grpc_health_read(struct slice body, int32_t *ret_status); /* a framed HealthCheckResponse; what is wrong with it (static), or NULL */
 CHECK_RC int action_connect(struct ctx *ctx, const char *host, int port, int *ret_fd, struct err *err);
 
 /* world.c */
